@@ -1,0 +1,1 @@
+"""VocExampleGen: a Pascal VOC devkit to TFRecords, every picture and mask checked on the way."""

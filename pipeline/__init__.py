@@ -1,0 +1,1 @@
+"""The graph, the typed configuration, the local runner and the `deeplab` command."""

@@ -1,0 +1,258 @@
+"""The configuration: one YAML or JSON file, typed. Importing this module must stay cheap: no TensorFlow, no TFX."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from trainer.settings import (
+    Augmentation,
+    BackboneName,
+    Hps,
+    NNArch,
+    Section,
+    Train,
+    TrainerSettings,
+    TransformSettings,
+)
+from trainer.voc import CLASS_NAMES
+
+
+class ConfigError(ValueError):
+    """The configuration is wrong; the message names file, key, value found and what is allowed."""
+
+
+class Split(Section):
+    """One split of the data."""
+
+    list: Annotated[str, Field(pattern=r"^[^/\\]+$")]
+    """A file of `ImageSets/Segmentation`, without `.txt`: train, val, trainval, train_aug, or your own."""
+    masks: Annotated[str, Field(pattern=r"^[^/\\]+$")] = "SegmentationClass"
+    """The folder of the masks: SegmentationClass, or SegmentationClassAug for the lists with SBD's pictures."""
+
+
+class Splits(Section):
+    """The two splits: what is learnt from and what is judged on."""
+
+    train: Split = Split(list="train")
+    eval: Split = Split(list="val")
+
+
+class Data(Section):
+    """Where the data lie."""
+
+    root: Path | None = None
+    """The devkit's folder, such as VOCdevkit/VOC2012. `--data` on the command line sets it."""
+    splits: Splits = Splits()
+
+
+class Eval(Section):
+    """When a model is good enough."""
+
+    min_mean_iou: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """The floor: a model below it is not blessed."""
+    min_mean_iou_change: Annotated[float, Field(ge=-1, le=1)] = 0.0
+    """Smallest difference to the last blessed model's mean IoU; 0.01 asks for a point more, -0.01 forgives one."""
+
+
+class Push(Section):
+    """Where blessed models go."""
+
+    directory: Path | None = None
+    """One folder per version is made in it. Without it: `serving_model` in the output folder."""
+
+
+class Beam(Section):
+    """How the steps that process data run."""
+
+    pipeline_args: tuple[str, ...] = ("--runner=FnApiRunner",)
+    """Beam's own flags. FnApiRunner is Beam's runner inside this process."""
+
+
+class Config(Section):
+    """An experiment, from data to pushed model."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=63)]
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    base_model: BackboneName
+    nn_arch: NNArch = NNArch()
+    hps: Hps = Hps()
+    augmentation: Augmentation = Augmentation()
+    train: Train = Train()
+    data: Data = Data()
+    eval: Eval = Eval()
+    push: Push = Push()
+    beam: Beam = Beam()
+    output: Path | None = None
+    """Everything a run writes goes here. `--output` sets it; without either: `runs/<name>`."""
+
+    @model_validator(mode="after")
+    def _classes_of_the_data(self) -> Config:
+        if self.nn_arch.num_classes != len(CLASS_NAMES):
+            raise ValueError(
+                f"nn_arch.num_classes is {self.nn_arch.num_classes}, but Pascal VOC has {len(CLASS_NAMES)} classes"
+            )
+        return self
+
+    @property
+    def data_root(self) -> Path:
+        """The data folder, absolute.
+
+        Raises:
+            ConfigError: it is set nowhere.
+        """
+        if self.data.root is None:
+            raise ConfigError("no data folder: give --data DIR, or data.root in the configuration")
+        return self.data.root.expanduser().resolve()
+
+    @property
+    def output_directory(self) -> Path:
+        """The output folder, absolute."""
+        return (self.output or Path("runs", self.name)).expanduser().resolve()
+
+    @property
+    def push_directory(self) -> Path:
+        """The folder of pushed versions, absolute."""
+        return (self.push.directory or self.output_directory / "serving_model").expanduser().resolve()
+
+    def trainer_settings(self) -> TrainerSettings:
+        """The part that the Trainer reads."""
+        return TrainerSettings(
+            seed=self.seed,
+            base_model=self.base_model,
+            nn_arch=self.nn_arch,
+            hps=self.hps,
+            augmentation=self.augmentation,
+            train=self.train.model_copy(update={"init_from": _absolute_weights(self.train.init_from)}),
+        )
+
+    def transform_settings(self) -> TransformSettings:
+        """The part that Transform reads."""
+        return TransformSettings(base_model=self.base_model, image_size=self.nn_arch.image_size)
+
+
+def _absolute_weights(init_from: str) -> str:
+    if init_from in ("imagenet", "none"):
+        return init_from
+    return str(Path(init_from).expanduser().resolve())
+
+
+def load_config(
+    file: Path, *, overrides: Sequence[str] = (), data: Path | None = None, output: Path | None = None
+) -> Config:
+    """Reads a configuration file.
+
+    Args:
+        file: YAML or JSON.
+        overrides: `key=value` with dots between the levels of the key and YAML as the value; they win over the file.
+        data: wins over `data.root`.
+        output: wins over `output`.
+
+    Raises:
+        ConfigError: naming the file and everything that is wrong with it.
+    """
+    values = _read(file)
+    for override in overrides:
+        _apply(values, override)
+    if data is not None:
+        _set(values, ["data", "root"], str(data), f"--data {data}")
+    if output is not None:
+        values["output"] = str(output)
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{file}: {_in_words(details)}" for details in error.errors())) from error
+    weights = config.trainer_settings().train.init_from
+    if weights not in ("imagenet", "none") and not Path(weights).is_file():
+        raise ConfigError(
+            f"{file}: train.init_from: found {config.train.init_from!r}, and there is no such file; "
+            "allowed: imagenet, none, or the path of a .weights.h5 file"
+        )
+    return config
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError(f"{file}: there is no such configuration file") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read: {error}") from error
+    try:
+        values = json.loads(text) if file.suffix == ".json" else yaml.load(text, _Loader)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{file}, line {error.lineno}: not JSON: {error.msg}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file}: not YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{file}: holds {type(values).__name__}, wanted keys and values")
+    return values
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with two of its surprises mended: 4e-5 is a number, and a key that stands twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    """Applies one `key=value` of the command line."""
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {override}: wanted key=value, such as --set hps.steps=100")
+    try:
+        value = yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: the value is not YAML: {error}") from error
+    _set(values, key.split("."), value, f"--set {override}")
+
+
+def _set(values: dict[str, Any], path: list[str], value: Any, source: str) -> None:
+    """Sets a value in nested dictionaries, making those that are missing."""
+    for depth, key in enumerate(path[:-1]):
+        if values.get(key) is None:
+            values[key] = {}
+        values = values[key]
+        if not isinstance(values, dict):
+            raise ConfigError(f"{source}: {'.'.join(path[: depth + 1])} is no section, it has no keys")
+    values[path[-1]] = value
+
+
+def _in_words(error: Any) -> str:
+    """One error of pydantic as: key, what was found, what is allowed."""
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        known = ", ".join(_section(error["loc"][:-1]).model_fields)
+        return f"{key}: unknown key; allowed here: {known}"
+    if error["type"] == "missing":
+        return f"{key}: missing, and it has no default"
+    message = error["msg"].removeprefix("Value error, ")
+    if not key:
+        return message
+    return f"{key}: found {error['input']!r}; {message[0].lower()}{message[1:]}"
+
+
+def _section(path: Sequence[str | int]) -> type[Section]:
+    """The section that a path of keys leads to."""
+    section: type[Section] = Config
+    for key in path:
+        annotation = section.model_fields[str(key)].annotation
+        assert isinstance(annotation, type) and issubclass(annotation, Section)
+        section = annotation
+    return section

@@ -1,0 +1,154 @@
+"""The graph: from a devkit to a pushed model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import trainer
+from tensorflow_model_analysis.proto import config_pb2
+from tfx import types
+from tfx.components.evaluator.component import Evaluator
+from tfx.components.example_validator.component import ExampleValidator
+from tfx.components.pusher.component import Pusher
+from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
+from tfx.components.statistics_gen.component import StatisticsGen
+from tfx.components.trainer.component import Trainer
+from tfx.components.transform.component import Transform
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.orchestration.metadata import sqlite_metadata_connection_config
+from tfx.orchestration.pipeline import Pipeline
+from tfx.proto import pusher_pb2
+from tfx.types import standard_artifacts
+
+from components.segmentation_metrics import metric
+from components.voc_example_gen.component import VocExampleGen
+from pipeline.baseline import LatestOtherBlessedModelStrategy
+from pipeline.config import Config, Eval
+from trainer import features
+from trainer.voc import CLASS_NAMES
+
+SCHEMA_FILE = Path(__file__).parents[1] / "schema" / "schema.pbtxt"
+CANDIDATE = "candidate"
+BASELINE = "baseline"
+
+
+def create_pipeline(config: Config) -> Pipeline:
+    """Builds the graph.
+
+    Args:
+        config: the experiment.
+
+    Returns:
+        A TFX pipeline, ready for a runner.
+    """
+    example_gen = VocExampleGen(
+        input_base=str(config.data_root),
+        splits=config.data.splits.model_dump(),
+        num_classes=config.nn_arch.num_classes,
+    )
+    schema_gen = ImportSchemaGen(schema_file=str(SCHEMA_FILE))
+    # The schema tells that the encoded pictures are pictures, which keeps StatisticsGen from looking into them.
+    statistics_gen = StatisticsGen(examples=example_gen.outputs["examples"], schema=schema_gen.outputs["schema"])
+    example_validator = ExampleValidator(
+        statistics=statistics_gen.outputs["statistics"], schema=schema_gen.outputs["schema"]
+    )
+    # Not materialised: normalised pictures take thirty times the space of JPEGs. Whoever needs them applies the graph.
+    transform = Transform(
+        examples=example_gen.outputs["examples"],
+        schema=schema_gen.outputs["schema"],
+        preprocessing_fn="trainer.preprocessing.preprocessing_fn",
+        custom_config={"settings": config.transform_settings().model_dump(mode="json"), "code": trainer_code()},
+        materialize=False,
+        disable_statistics=True,
+        disable_analyzer_cache=True,
+    )
+    model_trainer = Trainer(
+        examples=example_gen.outputs["examples"],
+        transform_graph=transform.outputs["transform_graph"],
+        run_fn="trainer.run.run_fn",
+        custom_config={"settings": config.trainer_settings().model_dump(mode="json"), "code": trainer_code()},
+    )
+    baseline = Resolver(
+        strategy_class=LatestOtherBlessedModelStrategy,
+        candidate=model_trainer.outputs["model"],
+        model=types.Channel(type=standard_artifacts.Model),
+        model_blessing=types.Channel(type=standard_artifacts.ModelBlessing),
+    ).with_id("Resolver")
+    evaluator = Evaluator(
+        examples=example_gen.outputs["examples"],
+        model=model_trainer.outputs["model"],
+        baseline_model=baseline.outputs["model"],
+        example_splits=[features.EVAL_SPLIT],
+        eval_config=eval_config(config.eval),
+    )
+    pusher = Pusher(
+        model=model_trainer.outputs["model"],
+        model_blessing=evaluator.outputs["blessing"],
+        push_destination=pusher_pb2.PushDestination(
+            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(config.push_directory))
+        ),
+    )
+    return Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=str(config.output_directory / "artifacts"),
+        components=[
+            example_gen,
+            schema_gen,
+            statistics_gen,
+            example_validator,
+            transform,
+            model_trainer,
+            baseline,
+            evaluator,
+            pusher,
+        ],
+        enable_cache=True,
+        metadata_connection_config=sqlite_metadata_connection_config(str(config.output_directory / "metadata.sqlite")),
+        beam_pipeline_args=list(config.beam.pipeline_args),
+    )
+
+
+def eval_config(gate: Eval) -> config_pb2.EvalConfig:
+    """The Evaluator's configuration: mean IoU from the confusion signature, with the gate's thresholds."""
+    model_specs = [
+        # Naming the type keeps TFMA from loading the model once more to find it out.
+        config_pb2.ModelSpec(
+            name=name,
+            is_baseline=name == BASELINE,
+            signature_name=features.CONFUSION_SIGNATURE,
+            model_type="tf_generic",
+        )
+        for name in (CANDIDATE, BASELINE)
+    ]
+    floor = config_pb2.GenericValueThreshold(lower_bound={"value": gate.min_mean_iou})
+    change = config_pb2.GenericChangeThreshold(
+        direction=config_pb2.MetricDirection.HIGHER_IS_BETTER, absolute={"value": gate.min_mean_iou_change}
+    )
+    segmentation = config_pb2.MetricConfig(
+        module=metric.__name__,
+        class_name=metric.SegmentationMetrics.__name__,
+        config=json.dumps({"class_names": CLASS_NAMES}),
+    )
+    return config_pb2.EvalConfig(
+        model_specs=model_specs,
+        slicing_specs=[config_pb2.SlicingSpec()],
+        metrics_specs=[
+            config_pb2.MetricsSpec(
+                metrics=[segmentation],
+                thresholds={
+                    metric.MEAN_IOU: config_pb2.MetricThreshold(value_threshold=floor, change_threshold=change)
+                },
+            )
+        ],
+    )
+
+
+def trainer_code() -> str:
+    """A hash of the trainer's source: the cache must not answer for code that has changed since."""
+    digest = hashlib.blake2b(digest_size=16)
+    package = Path(trainer.__file__).parent
+    for file in sorted(package.rglob("*.py")):
+        digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,151 @@
+"""What a run came to, read from its metadata and artifacts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import tensorflow_model_analysis as tfma
+from ml_metadata.proto import metadata_store_pb2
+from tensorflow_metadata.proto.v0 import anomalies_pb2
+from tfx.components.statistics_gen import stats_artifact_utils
+from tfx.orchestration import metadata
+from tfx.types import Artifact, artifact_utils, standard_artifacts
+
+from components.segmentation_metrics import metric
+from pipeline.config import Config
+from pipeline.pipeline import BASELINE
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """The outcome of one run of the whole pipeline."""
+
+    pictures: Mapping[str, int]
+    """Number of pictures of each split."""
+    mean_iou: float
+    """Of the new model, on the evaluation split."""
+    baseline_mean_iou: float | None
+    """Of the last blessed model on the same pictures; None if there was none."""
+    blessed: bool
+    reasons: tuple[str, ...]
+    """Why the model was not blessed, a sentence each."""
+    pushed_to: Path | None
+    """The version's folder; None if the model was not pushed."""
+    anomalies: tuple[str, ...] = field(default=())
+    """What ExampleValidator found in the data, a sentence each."""
+
+
+def read_result(config: Config, run_id: str) -> RunResult:
+    """Reads the outcome of a finished run.
+
+    Args:
+        config: what was run.
+        run_id: TFX's name of the run.
+    """
+    artifacts = _artifacts_of_run(config, run_id)
+    evaluation = artifacts["ModelEvaluation"].uri
+    values = _mean_ious(evaluation)
+    baseline_mean_iou = values.pop(BASELINE, None)
+    (mean_iou,) = values.values()
+    pushed = artifacts["PushedModel"]
+    blessed = artifacts["ModelBlessing"].get_int_custom_property("blessed") == 1
+    return RunResult(
+        pictures=_pictures(artifacts["ExampleStatistics"]),
+        mean_iou=mean_iou,
+        baseline_mean_iou=baseline_mean_iou,
+        blessed=blessed,
+        reasons=() if blessed else _reasons(config, evaluation, mean_iou, baseline_mean_iou),
+        pushed_to=(
+            Path(pushed.get_string_custom_property("pushed_destination"))
+            if pushed.get_int_custom_property("pushed")
+            else None
+        ),
+        anomalies=_anomalies(artifacts["ExampleAnomalies"]),
+    )
+
+
+def _artifacts_of_run(config: Config, run_id: str) -> dict[str, Artifact]:
+    """The run's output artifacts by type; those that came from the cache too."""
+    connection = metadata_store_pb2.ConnectionConfig()
+    connection.sqlite.filename_uri = str(config.output_directory / "metadata.sqlite")
+    connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
+    types_by_name = {
+        artifact_type.TYPE_NAME: artifact_type
+        for artifact_type in (
+            standard_artifacts.ExampleStatistics,
+            standard_artifacts.ExampleAnomalies,
+            standard_artifacts.ModelEvaluation,
+            standard_artifacts.ModelBlessing,
+            standard_artifacts.PushedModel,
+        )
+    }
+    found: dict[str, Artifact] = {}
+    with metadata.Metadata(connection) as handle:
+        store = handle.store
+        context = store.get_context_by_type_and_name("pipeline_run", run_id)
+        executions = store.get_executions_by_context(context.id)
+        # The Resolver's output is an earlier run's model and blessing.
+        resolvers = {
+            execution_type.id for execution_type in store.get_execution_types() if "resolver" in execution_type.name
+        }
+        ids = [execution.id for execution in executions if execution.type_id not in resolvers]
+        outputs = {
+            event.artifact_id
+            for event in store.get_events_by_execution_ids(ids)
+            if event.type == metadata_store_pb2.Event.OUTPUT
+        }
+        for proto in store.get_artifacts_by_id(sorted(outputs)):
+            (artifact_type,) = store.get_artifact_types_by_id([proto.type_id])
+            if artifact_type.name in types_by_name:
+                found[artifact_type.name] = artifact_utils.deserialize_artifact(artifact_type, proto)
+    return found
+
+
+def _pictures(statistics: Artifact) -> dict[str, int]:
+    return {
+        split: stats_artifact_utils.load_statistics(statistics, split).proto().datasets[0].num_examples
+        for split in sorted(artifact_utils.decode_split_names(statistics.split_names), reverse=True)
+    }
+
+
+def _mean_ious(evaluation_uri: str) -> dict[str, float]:
+    """Mean IoU over the whole split, by TFMA's name of the model."""
+    return {
+        pair.key.model_name: pair.value.double_value.value
+        for metrics in tfma.load_metrics(evaluation_uri)
+        if not metrics.slice_key.single_slice_keys
+        for pair in metrics.metric_keys_and_values
+        if pair.key.name == metric.MEAN_IOU and not pair.key.is_diff
+    }
+
+
+def _reasons(config: Config, evaluation_uri: str, mean_iou: float, baseline_mean_iou: float | None) -> tuple[str, ...]:
+    """The thresholds that TFMA found broken, in words."""
+    reasons = []
+    for validation in tfma.load_validation_result(evaluation_uri).metric_validations_per_slice:
+        for failure in validation.failures:
+            if failure.metric_key.is_diff and baseline_mean_iou is not None:
+                reasons.append(
+                    f"mean IoU {mean_iou:.4f} differs by {mean_iou - baseline_mean_iou:+.4f} from the last blessed "
+                    f"model's {baseline_mean_iou:.4f}; eval.min_mean_iou_change asks for at least "
+                    f"{config.eval.min_mean_iou_change:+.4f}"
+                )
+            else:
+                reasons.append(
+                    f"mean IoU {mean_iou:.4f} is below the floor eval.min_mean_iou {config.eval.min_mean_iou:.4f}"
+                )
+    return tuple(reasons)
+
+
+def _anomalies(artifact: Artifact) -> tuple[str, ...]:
+    found = []
+    for split in artifact_utils.decode_split_names(artifact.split_names):
+        file = Path(artifact_utils.get_split_uri([artifact], split), "SchemaDiff.pb")
+        anomalies = anomalies_pb2.Anomalies.FromString(file.read_bytes())
+        found += [
+            f"{split}: {feature}: {info.short_description}: {info.description}"
+            for feature, info in sorted(anomalies.anomaly_info.items())
+        ]
+    return tuple(found)

@@ -1,0 +1,132 @@
+"""DeepLabV3+: encoder, atrous spatial pyramid pooling, decoder (arXiv:1802.02611, figure 2)."""
+
+from __future__ import annotations
+
+import keras
+from keras import layers
+
+from trainer.model.backbones import build_backbone, kernel_regularizer
+from trainer.model.layers import AlignedUpsampling
+from trainer.settings import NNArch
+
+LOW_LEVEL_STRIDE = 4
+ASPP_RATES = (6, 12, 18)
+"""Atrous rates at output stride 16; at 8 they double, so that they reach as far on the image."""
+
+
+def deeplabv3plus(
+    base_model: str,
+    nn_arch: NNArch,
+    *,
+    weights: str = "none",
+    weight_decay: float = 0.0,
+    bn_momentum: float = 0.99,
+) -> keras.Model:
+    """Builds DeepLabV3+.
+
+    Args:
+        base_model: the backbone's name.
+        nn_arch: the network's settings.
+        weights: see `build_backbone`.
+        weight_decay: see `Hps.weight_decay`.
+        bn_momentum: momentum of the statistics of every batch normalisation.
+
+    Returns:
+        A model from images float32[N, S, S, 3], normalised as the backbone wants, to logits float32[N, S, S, C].
+
+    Raises:
+        ValueError: the weights are of another network.
+        FileNotFoundError: there is no such weights file.
+    """
+    block = _Block(weight_decay, bn_momentum)
+    backbone = build_backbone(
+        base_model, nn_arch, weights=weights, weight_decay=weight_decay, bn_momentum=bn_momentum
+    )
+    images = keras.Input((nn_arch.image_size, nn_arch.image_size, 3), name="image")
+    low_level, high_level = backbone(images)
+    features = aspp(high_level, nn_arch, block)
+    stride = nn_arch.output_stride
+    if nn_arch.boundary_refinement:
+        features = decoder(features, low_level, nn_arch, block)
+        stride = LOW_LEVEL_STRIDE
+    logits = layers.Conv2D(
+        nn_arch.num_classes, 1, kernel_regularizer=kernel_regularizer(weight_decay), name="logits_conv"
+    )(features)
+    # Loss and argmax want float32, whatever precision the network computes in.
+    logits = AlignedUpsampling(
+        stride, (nn_arch.image_size, nn_arch.image_size), dtype="float32", name="logits"
+    )(logits)
+    return keras.Model(images, logits, name="deeplabv3plus")
+
+
+def aspp(features, nn_arch: NNArch, block: _Block):
+    """Atrous spatial pyramid pooling: one 1x1 branch, three atrous 3x3 branches and the image's own mean, projected.
+
+    Args:
+        features: float[N, h, w, D], the backbone's high-level features.
+
+    Returns:
+        float[N, h, w, concat_channels].
+    """
+    width = nn_arch.reduction_size
+    branches = [block.conv(features, width, name="aspp_1x1")]
+    for rate in ASPP_RATES:
+        rate = max(1, rate * 16 // nn_arch.output_stride)
+        branches.append(block.separable_conv(features, width, rate=rate, name=f"aspp_rate{rate}"))
+    branches.append(image_pooling(features, width, block))
+    concatenated = layers.Concatenate(name="aspp_concat")(branches)
+    projected = block.conv(concatenated, nn_arch.concat_channels, name="aspp_projection")
+    return layers.Dropout(nn_arch.dropout_rate, name="aspp_dropout")(projected)
+
+
+def image_pooling(features, width: int, block: _Block):
+    """The mean of the whole image's features, through a 1x1 convolution, at every pixel (arXiv:1506.04579)."""
+    height, length = features.shape[1:3]
+    pooled = layers.GlobalAveragePooling2D(keepdims=True, name="image_pooling")(features)
+    pooled = block.conv(pooled, width, name="image_pooling")
+    return layers.UpSampling2D((height, length), interpolation="nearest", name="image_pooling_broadcast")(pooled)
+
+
+def decoder(features, low_level, nn_arch: NNArch, block: _Block):
+    """Refines object boundaries: upsampled ASPP features beside reduced stride-4 features, two 3x3 convolutions.
+
+    Args:
+        features: float[N, h, w, concat_channels], from the ASPP.
+        low_level: float[N, H, W, D], the backbone's features at stride 4.
+
+    Returns:
+        float[N, H, W, concat_channels].
+    """
+    factor = nn_arch.output_stride // LOW_LEVEL_STRIDE
+    upsampled = AlignedUpsampling(factor, low_level.shape[1:3], name="decoder_upsampling")(features)
+    reduced = block.conv(low_level, nn_arch.low_level_channels, name="decoder_low_level")
+    features = layers.Concatenate(name="decoder_concat")([upsampled, reduced])
+    for index in (1, 2):
+        features = block.separable_conv(features, nn_arch.concat_channels, name=f"decoder_conv{index}")
+    return features
+
+
+class _Block:
+    """Convolutions followed by batch normalisation and ReLU, as every box outside the backbone has them."""
+
+    def __init__(self, weight_decay: float, bn_momentum: float):
+        self._weight_decay = weight_decay
+        self._bn_momentum = bn_momentum
+
+    def conv(self, features, width: int, *, name: str):
+        """1x1 convolution."""
+        conv = layers.Conv2D(
+            width, 1, use_bias=False, kernel_regularizer=kernel_regularizer(self._weight_decay), name=f"{name}_conv"
+        )
+        return self._normalised(conv(features), name)
+
+    def separable_conv(self, features, width: int, *, rate: int = 1, name: str):
+        """Atrous separable 3x3 convolution, with normalisation and ReLU after either half (arXiv:1802.02611, 3.1)."""
+        depthwise = layers.DepthwiseConv2D(
+            3, padding="same", dilation_rate=rate, use_bias=False, name=f"{name}_depthwise"
+        )
+        return self.conv(self._normalised(depthwise(features), f"{name}_depthwise"), width, name=name)
+
+    def _normalised(self, features, name: str):
+        norm = layers.BatchNormalization(momentum=self._bn_momentum, epsilon=1e-5, name=f"{name}_bn")
+        return layers.ReLU(name=f"{name}_relu")(norm(features))
