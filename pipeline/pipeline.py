@@ -6,7 +6,6 @@ import hashlib
 import json
 from pathlib import Path
 
-import trainer
 from tensorflow_model_analysis.proto import config_pb2
 from tfx import types
 from tfx.components.evaluator.component import Evaluator
@@ -22,6 +21,7 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import pusher_pb2
 from tfx.types import standard_artifacts
 
+import trainer
 from components.segmentation_metrics import metric
 from components.voc_example_gen.component import VocExampleGen
 from pipeline.baseline import LatestOtherBlessedModelStrategy

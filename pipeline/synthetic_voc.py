@@ -19,7 +19,7 @@ MASK_FOLDER = "SegmentationClass"
 TRAIN_PICTURES = 160
 VAL_PICTURES = 40
 SIZES = ((160, 120), (120, 160), (161, 107), (99, 150), (128, 128), (187, 141), (141, 213), (75, 110))
-"""Width and height of the pictures, pixels: landscape and portrait, even and odd, some larger than the demo's canvas."""
+"""Width and height of the pictures, pixels: landscape and portrait, even and odd, smaller and larger ones."""
 SHAPES = ("ellipse", "rectangle", "triangle", "cross")
 TEXTURES = ("plain", "stripes", "checks", "dots", "rings")
 GOLDEN_ANGLE = 0.381966
@@ -84,9 +84,9 @@ def _background(rng: np.random.Generator, height: int, width: int) -> np.ndarray
 
 def _shape(rng: np.random.Generator, label: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """The inside of an object and the void border around it, both bool[H, W]."""
-    radius = rng.uniform(0.16, 0.30) * min(height, width)
+    radius = rng.uniform(0.2, 0.4) * min(height, width)
     x, y = rng.uniform(radius * 0.7, width - radius * 0.7), rng.uniform(radius * 0.7, height - radius * 0.7)
-    corners = {
+    outlines: dict[str, list[tuple[float, float]]] = {
         "rectangle": [(-1, -0.7), (1, -0.7), (1, 0.7), (-1, 0.7)],
         "triangle": [(0, -1.1), (1.1, 0.9), (-1.1, 0.9)],
         "cross": [
@@ -94,11 +94,11 @@ def _shape(rng: np.random.Generator, label: int, height: int, width: int) -> tup
             *[(0.4, 1.1), (-0.4, 1.1), (-0.4, 0.4), (-1.1, 0.4), (-1.1, -0.4), (-0.4, -0.4)],
         ],
         "ellipse": [(np.cos(angle), 0.8 * np.sin(angle)) for angle in np.linspace(0, 2 * np.pi, 40)],
-    }[SHAPES[label % len(SHAPES)]]
+    }
     turn = rng.uniform(-0.5, 0.5)
     points = [
         (x + radius * (u * np.cos(turn) - v * np.sin(turn)), y + radius * (u * np.sin(turn) + v * np.cos(turn)))
-        for u, v in corners
+        for u, v in outlines[SHAPES[label % len(SHAPES)]]
     ]
     drawn = Image.new("L", (width, height))
     ImageDraw.Draw(drawn).polygon(points, fill=1)

@@ -37,15 +37,19 @@ class ProgressLogger(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self._step = 0
         self._reported_step = 0
+        self._reported_loss_sum = 0.0
         self._reported_at = time.monotonic()
 
     def on_train_batch_end(self, batch, logs=None):
         self._step += 1
+        # Keras gives the mean since the epoch began; wanted is the mean since the last report.
+        loss_sum = float(logs["loss"]) * self._step
         elapsed = time.monotonic() - self._reported_at
         if elapsed < 1 and self._step < self._steps:
             return
         speed = (self._step - self._reported_step) * self._batch_size / max(elapsed, 1e-9)
-        progress = Progress(self._step, self._steps, float(logs["loss"]), speed)
+        loss = (loss_sum - self._reported_loss_sum) / (self._step - self._reported_step)
+        progress = Progress(self._step, self._steps, loss, speed)
         LOGGER.info(
             "step %d of %d, loss %.4f, %.1f images/s",
             progress.step,
@@ -55,4 +59,5 @@ class ProgressLogger(keras.callbacks.Callback):
             extra={"progress": progress},
         )
         self._reported_step = self._step
+        self._reported_loss_sum = loss_sum
         self._reported_at = time.monotonic()

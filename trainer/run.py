@@ -25,14 +25,10 @@ def run_fn(fn_args: FnArgs) -> None:
     settings = TrainerSettings.model_validate(fn_args.custom_config["settings"])
     transform_graph = tft.TFTransformOutput(fn_args.transform_output)
     network = train(settings, fn_args.train_files, transform_graph)
-    signatures.save(
-        network, transform_graph, BACKBONES[settings.base_model].normalisation, fn_args.serving_model_dir
-    )
+    signatures.save(network, transform_graph, BACKBONES[settings.base_model].normalisation, fn_args.serving_model_dir)
 
 
-def train(
-    settings: TrainerSettings, train_files: list[str], transform_graph: tft.TFTransformOutput
-) -> keras.Model:
+def train(settings: TrainerSettings, train_files: list[str], transform_graph: tft.TFTransformOutput) -> keras.Model:
     """Builds and trains the network.
 
     Args:

@@ -39,8 +39,8 @@ class NNArch(Section):
     num_classes: Annotated[int, Field(ge=2, le=255)] = 21
     output_stride: Literal[8, 16, 32] = 16
     """Pixels of the image per pixel of the backbone's last features."""
-    mv2_depth_multiplier: Literal[0.35, 0.5, 0.75, 1.0, 1.3, 1.4] = 1.0
-    """MobileNetV2's width (`alpha`). 0.35, 0.5, 0.75, 1.0, 1.3 and 1.4 have ImageNet weights."""
+    mv2_depth_multiplier: Annotated[float, Field(gt=0, le=4)] = 1.0
+    """MobileNetV2's width (`alpha`). ImageNet weights exist for 0.35, 0.5, 0.75, 1.0, 1.3 and 1.4."""
     reduction_size: Positive = 256
     """Channels of each ASPP branch."""
     concat_channels: Positive = 256

@@ -49,6 +49,9 @@ class Segmenter(tf.Module):
         self._normalisation = normalisation
         self._size = network.input_shape[1]
         self._num_classes = network.output_shape[-1]
+        # One function for all signatures, so that the network stands in the SavedModel once.
+        canvas = tf.TensorSpec([self._size, self._size, 3], tf.float32)
+        self._logits = tf.function(lambda canvas: network(canvas[tf.newaxis], training=False)[0], [canvas])
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="images")])
     def serve(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -108,7 +111,7 @@ class Segmenter(tf.Module):
 
     def _class_indices(self, canvas: tf.Tensor, content_size: tf.Tensor, output_size: tf.Tensor) -> tf.Tensor:
         """One canvas float32[S, S, 3] -> int32[*output_size]: logits without the padding, resized, largest class."""
-        logits = self._network(canvas[tf.newaxis], training=False)[0]
+        logits = self._logits(canvas)
         logits = logits[: content_size[0], : content_size[1]]
         logits = tf.cond(
             tf.reduce_all(tf.cast(content_size, tf.int32) == output_size),

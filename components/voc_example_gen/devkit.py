@@ -1,8 +1,8 @@
 """Reads a Pascal VOC devkit: which pictures a list names, where they and their masks lie, and whether they are sound.
 
-    <root>/JPEGImages/<id>.jpg
-    <root>/SegmentationClass/<id>.png        masks; or another folder, such as SegmentationClassAug
-    <root>/ImageSets/Segmentation/<list>.txt one id per line
+<root>/JPEGImages/<id>.jpg
+<root>/SegmentationClass/<id>.png        masks; or another folder, such as SegmentationClassAug
+<root>/ImageSets/Segmentation/<list>.txt one id per line
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class DataError(ValueError):
         problems: one sentence each, beginning with the file.
     """
 
-    def __init__(self, problems: Iterable[str]):
-        self.problems = tuple(problems)
+    def __init__(self, *problems: str):
+        self.problems = problems
         shown = list(self.problems[:SHOWN_PROBLEMS])
         if len(self.problems) > len(shown):
             shown.append(f"... and {len(self.problems) - len(shown)} more")
@@ -73,20 +73,25 @@ def read_split(root: Path, list_name: str, mask_folder: str) -> list[Pair]:
     list_file = root / LIST_FOLDER / f"{list_name}.txt"
     if not list_file.is_file():
         known = ", ".join(sorted(file.stem for file in list_file.parent.glob("*.txt"))) or "none"
-        raise DataError([f"{list_file}: there is no such list; lists in that folder: {known}"])
+        raise DataError(f"{list_file}: there is no such list; lists in that folder: {known}")
 
     pairs: dict[str, Pair] = {}
     problems = []
     try:
         lines = list_file.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise DataError([f"{list_file}: not a text file in UTF-8 ({error.reason})"]) from error
+        raise DataError(f"{list_file}: not a text file in UTF-8 ({error.reason})") from error
     for number, line in enumerate(lines, start=1):
         picture_id = line.strip()
         if not picture_id:
             continue
         where = f"{list_file}, line {number}"
-        if PurePosixPath(picture_id).name != picture_id or "\\" in picture_id or "\0" in picture_id:
+        if (
+            PurePosixPath(picture_id).name != picture_id
+            or picture_id == ".."
+            or "\\" in picture_id
+            or "\0" in picture_id
+        ):
             problems.append(f"{where}: {picture_id!r} is not the name of a picture inside the data folder")
             continue
         if picture_id in pairs:
@@ -98,21 +103,21 @@ def read_split(root: Path, list_name: str, mask_folder: str) -> list[Pair]:
             if not file.is_file():
                 problems.append(f"{where}: {picture_id!r} has no {what}: {file} is not there")
     if problems:
-        raise DataError(problems)
+        raise DataError(*problems)
     if not pairs:
-        raise DataError([f"{list_file}: the list is empty; it must name one picture per line"])
+        raise DataError(f"{list_file}: the list is empty; it must name one picture per line")
     return list(pairs.values())
 
 
 def _require_devkit(root: Path, mask_folder: str) -> None:
     if not root.is_dir():
-        raise DataError([f"{root}: there is no such data folder"])
+        raise DataError(f"{root}: there is no such data folder")
     missing = [str(name) for name in (IMAGE_FOLDER, LIST_FOLDER, mask_folder) if not (root / name).is_dir()]
     if missing:
-        raise DataError([
+        raise DataError(
             f"{root}: not a Pascal VOC devkit, it has no {' and no '.join(missing)}; "
             "give the folder that holds them, such as VOCdevkit/VOC2012"
-        ])
+        )
 
 
 def read_pair(pair: Pair, num_classes: int) -> Sample:
@@ -127,17 +132,17 @@ def read_pair(pair: Pair, num_classes: int) -> Sample:
     """
     jpeg, image = _open(pair.image, "JPEG")
     if image.mode not in ("RGB", "L"):
-        raise DataError([f"{pair.image}: a JPEG of mode {image.mode}; convert it to RGB or grey"])
+        raise DataError(f"{pair.image}: a JPEG of mode {image.mode}; convert it to RGB or grey")
     _, mask_image = _open(pair.mask, "PNG")
     if mask_image.mode not in ("P", "L"):
-        raise DataError([
+        raise DataError(
             f"{pair.mask}: a PNG of mode {mask_image.mode}, which holds no class indices; "
             "a mask must be an 8-bit palette or grey PNG whose values are the classes"
-        ])
+        )
     if mask_image.size != image.size:
-        raise DataError([
+        raise DataError(
             f"{pair.mask}: {_size(mask_image)} pixels, but its picture {pair.image.name} has {_size(image)}"
-        ])
+        )
     mask = np.asarray(mask_image)
     allowed = np.zeros(256, bool)
     allowed[:num_classes] = allowed[IGNORE_LABEL] = True
@@ -145,11 +150,20 @@ def read_pair(pair: Pair, num_classes: int) -> Sample:
     strange = np.flatnonzero((counts > 0) & ~allowed)
     if strange.size:
         row, column = np.argwhere(mask == strange[0])[0]
-        raise DataError([
+        raise DataError(
             f"{pair.mask}: value {strange[0]} at row {row}, column {column} "
             f"({counts[strange[0]]} pixels), but classes are 0 to {num_classes - 1} and void is {IGNORE_LABEL}"
-        ])
+        )
     return Sample(jpeg, mask, channels=len(image.getbands()))
+
+
+def find_problems(pair: Pair, num_classes: int) -> tuple[str, ...]:
+    """What is wrong with a pair, a sentence each; see `read_pair`."""
+    try:
+        read_pair(pair, num_classes)
+    except DataError as error:
+        return error.problems
+    return ()
 
 
 def _open(file: Path, wanted_format: str) -> tuple[bytes, Image.Image]:
@@ -158,13 +172,13 @@ def _open(file: Path, wanted_format: str) -> tuple[bytes, Image.Image]:
     try:
         image = Image.open(io.BytesIO(content))
         if image.format != wanted_format:
-            raise DataError([f"{file}: holds a {image.format}, wanted {wanted_format}"])
+            raise DataError(f"{file}: holds a {image.format}, wanted {wanted_format}")
         image.load()
     except Image.UnidentifiedImageError as error:
-        raise DataError([f"{file}: {len(content)} bytes that are no picture, wanted {wanted_format}"]) from error
+        raise DataError(f"{file}: {len(content)} bytes that are no picture, wanted {wanted_format}") from error
     # Pillow raises SyntaxError for broken PNG chunks and a warning's class for pictures of absurd size.
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError([f"{file}: cannot be decoded: {error}"]) from error
+        raise DataError(f"{file}: cannot be decoded: {error}") from error
     return content, image
 
 

@@ -79,7 +79,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         with tf.io.gfile.GFile(problem_file) as lines:
             problems = sorted(lines.read().splitlines())
         if problems:
-            raise devkit.DataError(problems)
+            raise devkit.DataError(*problems)
 
 
 def split_into_shards(pairs: list[devkit.Pair], directory: str) -> list[Shard]:
@@ -127,9 +127,7 @@ def to_example(pair: devkit.Pair, sample: devkit.Sample, num_classes: int) -> tf
         features.LABEL_PIXELS: counts[:num_classes],
         features.LABEL_VOID_PIXELS: counts[IGNORE_LABEL],
     }
-    return tf.train.Example(
-        features=tf.train.Features(feature={key: _feature(value) for key, value in values.items()})
-    )
+    return tf.train.Example(features=tf.train.Features(feature={key: _feature(value) for key, value in values.items()}))
 
 
 def _feature(value: bytes | int | np.ndarray) -> tf.train.Feature:

@@ -1,4 +1,4 @@
-"""Atrous conversion: the same backbone, the same weights, at a smaller output stride (arXiv:1706.05587, section 3.1)."""
+"""Atrous conversion: a backbone with its weights at a smaller output stride (arXiv:1706.05587, section 3.1)."""
 
 from __future__ import annotations
 

@@ -38,9 +38,7 @@ class Backbone:
 
 BACKBONES = {
     "MobileNetV2": Backbone(keras.applications.MobileNetV2, "block_2_add", "out_relu", MINUS_ONE_TO_ONE),
-    "Xception": Backbone(
-        keras.applications.Xception, "block3_sepconv2_bn", "block14_sepconv2_act", MINUS_ONE_TO_ONE
-    ),
+    "Xception": Backbone(keras.applications.Xception, "block3_sepconv2_bn", "block14_sepconv2_act", MINUS_ONE_TO_ONE),
 }
 
 

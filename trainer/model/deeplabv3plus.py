@@ -39,13 +39,11 @@ def deeplabv3plus(
         FileNotFoundError: there is no such weights file.
     """
     block = _Block(weight_decay, bn_momentum)
-    backbone = build_backbone(
-        base_model, nn_arch, weights=weights, weight_decay=weight_decay, bn_momentum=bn_momentum
-    )
+    backbone = build_backbone(base_model, nn_arch, weights=weights, weight_decay=weight_decay, bn_momentum=bn_momentum)
     images = keras.Input((nn_arch.image_size, nn_arch.image_size, 3), name="image")
     low_level, high_level = backbone(images)
     features = aspp(high_level, nn_arch, block)
-    stride = nn_arch.output_stride
+    stride: int = nn_arch.output_stride
     if nn_arch.boundary_refinement:
         features = decoder(features, low_level, nn_arch, block)
         stride = LOW_LEVEL_STRIDE
@@ -53,9 +51,7 @@ def deeplabv3plus(
         nn_arch.num_classes, 1, kernel_regularizer=kernel_regularizer(weight_decay), name="logits_conv"
     )(features)
     # Loss and argmax want float32, whatever precision the network computes in.
-    logits = AlignedUpsampling(
-        stride, (nn_arch.image_size, nn_arch.image_size), dtype="float32", name="logits"
-    )(logits)
+    logits = AlignedUpsampling(stride, (nn_arch.image_size, nn_arch.image_size), dtype="float32", name="logits")(logits)
     return keras.Model(images, logits, name="deeplabv3plus")
 
 

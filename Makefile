@@ -1,0 +1,30 @@
+.PHONY: demo test test-slow lint lock clean
+
+DEMO_DATA := runs/demo-data
+
+demo: ## Set everything up and run the pipeline on generated pictures.
+	tools/make-venv requirements.txt
+	.venv/bin/deeplab make-data $(DEMO_DATA)
+	.venv/bin/deeplab run configs/demo.yaml --data $(DEMO_DATA)/VOCdevkit/VOC2012
+
+test: lint ## Lint, check types and layers, and run the tests.
+	.venv/bin/pytest
+
+test-slow: ## The tests that take minutes each.
+	tools/make-venv requirements-dev.txt
+	.venv/bin/pytest -m slow
+
+lint:
+	tools/make-venv requirements-dev.txt
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+lock: ## Renew the locked requirements.
+	uv pip compile --quiet --upgrade pyproject.toml --generate-hashes --python-version 3.11 -o requirements.txt
+	uv pip compile --quiet --upgrade pyproject.toml --extra dev --generate-hashes --python-version 3.11 \
+	  --constraint requirements.txt -o requirements-dev.txt
+
+clean: ## Remove what runs and the set-up made.
+	rm -rf runs .venv .uv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info

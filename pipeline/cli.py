@@ -1,0 +1,222 @@
+"""The `deeplab` command. TensorFlow and TFX are imported only where something runs: help and checks answer at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from pipeline.config import Config, ConfigError, load_config
+
+app = typer.Typer(
+    help="Train DeepLabV3+ on a Pascal VOC folder, judge it by mean IoU and push it as a SavedModel.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="The configuration, YAML or JSON.")]
+DataFolder = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="The devkit's folder, such as VOCdevkit/VOC2012; wins over data.root."),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Overrides a key, such as hps.steps=100. May be given again."),
+]
+
+
+class CommandError(Exception):
+    """The command cannot do what it was asked; the message says why and what to do."""
+
+
+@app.command()
+def run(
+    config_file: ConfigFile,
+    data: DataFolder = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="DIR", help="Where everything is written; otherwise runs/<name>."),
+    ] = None,
+    overrides: Overrides = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show everything that the libraries print.")] = False,
+) -> None:
+    """Run the pipeline on this machine. Run it again to go on where it stopped, or to redo only what has changed."""
+    config = load_config(config_file, overrides=overrides or (), data=data, output=output)
+    for overlap in _check_lists(config):
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"warning: {overlap}")
+    started = time.monotonic()
+    with _output_folder(config) as log_file:
+        _run(config, log_file, started, verbose=verbose)
+
+
+def _run(config: Config, log_file: Path, started: float, *, verbose: bool) -> None:
+    from pipeline.console import ConsoleReporter, captured_output, logging_to, print_result
+
+    # oneDNN's notice and the like; the log has it with --verbose or without.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    with captured_output(log_file, verbose=verbose) as console, logging_to(console):
+        console.print(f"{config.name}: everything goes to {config.output_directory}, the full log to {log_file.name}")
+        reporter = ConsoleReporter(console)
+        with reporter:
+            from pipeline import local
+
+            try:
+                result = local.run(config, reporter)
+            except local.StepFailedError as error:
+                raise CommandError(_step_failure(error.step, error, log_file)) from error
+        print_result(console, result, reporter.steps, time.monotonic() - started)
+
+
+def _step_failure(step: str, error: Exception, log_file: Path) -> str:
+    """A step's failure for a person: the last line says most, the rest is in the log."""
+    from components.voc_example_gen.devkit import DataError
+
+    cause = error.__cause__
+    if isinstance(cause, DataError):
+        return f"{step}: the data are not sound:\n{cause}"
+    lines = str(error).strip().splitlines() or [type(cause).__name__]
+    name = f"{type(cause).__name__}: " if cause is not None else ""
+    return f"{step} failed: {name}{lines[0] if len(lines) == 1 else lines[-1]}\nThe full log: {log_file}"
+
+
+@app.command()
+def check(config_file: ConfigFile, data: DataFolder = None, overrides: Overrides = None) -> None:
+    """Read a configuration and, if there is one, the data folder; say what is wrong; run nothing."""
+    config = load_config(config_file, overrides=overrides or (), data=data)
+    console = Console(highlight=False)
+    console.print(f"{config_file}: sound")
+    if config.data.root is None:
+        return
+    overlaps = _check_lists(config)
+    problems = _check_pairs(config, console)
+    for overlap in overlaps:
+        console.print(f"[yellow]warning:[/] {escape(overlap)}")
+    if problems:
+        raise CommandError("\n".join(problems))
+    console.print(f"{config.data_root}: sound")
+
+
+def _check_lists(config: Config) -> list[str]:
+    """Reads the lists of both splits and says what is odd about them.
+
+    Raises:
+        CommandError: naming what is wrong with the folder or a list.
+    """
+    splits = _read_splits(config)
+    train, evaluated = ({pair.id for pair in splits[name]} for name in ("train", "eval"))
+    if both := train & evaluated:
+        return [f"{len(both)} pictures are in both splits, such as {min(both)}: the mean IoU will flatter the model"]
+    return []
+
+
+def _read_splits(config: Config) -> dict:
+    from components.voc_example_gen.devkit import DataError, read_split
+
+    splits = config.data.splits
+    try:
+        return {
+            name: read_split(config.data_root, split.list, split.masks)
+            for name, split in (("train", splits.train), ("eval", splits.eval))
+        }
+    except DataError as error:
+        raise CommandError(str(error)) from error
+
+
+def _check_pairs(config: Config, console: Console) -> list[str]:
+    """Decodes every pair of both splits, in parallel, and returns what is wrong with them."""
+    from concurrent.futures import ProcessPoolExecutor
+
+    from rich.progress import track
+
+    from components.voc_example_gen.devkit import find_problems
+
+    splits = _read_splits(config)
+    pairs = list(dict.fromkeys(pair for members in splits.values() for pair in members))
+    with ProcessPoolExecutor() as pool:
+        found = pool.map(partial(find_problems, num_classes=config.nn_arch.num_classes), pairs, chunksize=16)
+        problems = [
+            problem
+            for of_pair in track(found, "checking", total=len(pairs), console=console, transient=True)
+            for problem in of_pair
+        ]
+    counts = ", ".join(f"{len(members)} {name}" for name, members in splits.items())
+    console.print(f"{config.data_root}: {counts} pictures, {len(problems)} not sound")
+    return problems
+
+
+@app.command()
+def make_data(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where VOCdevkit/VOC2012 is made.")],
+    train: Annotated[int, typer.Option(min=1, help="Pictures to learn from.")] = 160,
+    val: Annotated[int, typer.Option(min=1, help="Pictures to judge on.")] = 40,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed gives other pictures.")] = 0,
+) -> None:
+    """Write a small generated VOC devkit of textured shapes, the same every time."""
+    from pipeline.synthetic_voc import write_devkit
+
+    root = write_devkit(directory, train=train, val=val, seed=seed)
+    Console(highlight=False, soft_wrap=True).print(f"{train} train and {val} val pictures in {root}")
+
+
+@contextlib.contextmanager
+def _output_folder(config: Config) -> Iterator[Path]:
+    """Makes the output folder, keeps other runs out of it, and yields the log file of this run."""
+    import fcntl
+
+    directory = config.output_directory
+    logs = directory / "logs"
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+        lock = (directory / ".lock").open("w")
+    except OSError as error:
+        raise CommandError(
+            f"the output folder {directory} cannot be written ({error.strerror}); give another with --output"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CommandError(
+                f"another run is at work in {directory}; wait for it, or give another folder with --output"
+            ) from error
+        yield logs / f"{datetime.now():%Y%m%d-%H%M%S}.log"
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"deeplab {version('deeplabv3plus-tfx')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """The command's entry point: errors that a user can mend are told in words, without a traceback."""
+    console = Console(stderr=True, highlight=False)
+    try:
+        app()
+    except (ConfigError, CommandError) as error:
+        console.print(f"[red]error:[/] {escape(str(error))}")
+        raise SystemExit(2 if isinstance(error, ConfigError) else 1) from None
+    except KeyboardInterrupt:
+        console.print("interrupted; the steps that are done are kept, run the same command to go on")
+        raise SystemExit(130) from None

@@ -1,0 +1,174 @@
+"""What a person sees of a run: its steps, a bar in training, warnings that matter, and a table at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from pipeline.results import RunResult
+
+OUR_LOGGERS = ("pipeline", "components", "trainer")
+"""Whatever these log is worth a line of the log file; their warnings, and no others, are worth the screen."""
+
+
+@contextlib.contextmanager
+def captured_output(log_file: Path, *, verbose: bool) -> Iterator[Console]:
+    """Sends all that this process prints, C++ libraries included, into a file, and yields a console on the terminal.
+
+    Args:
+        log_file: is appended to.
+        verbose: show everything on the terminal as well.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    terminal_fd, stdout_fd = os.dup(2), os.dup(1)
+    tee = subprocess.Popen(["tee", "-a", str(log_file)], stdin=subprocess.PIPE, stdout=terminal_fd) if verbose else None
+    target = tee.stdin.fileno() if tee and tee.stdin else os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    try:
+        os.dup2(target, 1)
+        os.dup2(target, 2)
+        with os.fdopen(terminal_fd, "w", closefd=False) as terminal:
+            yield Console(file=terminal, highlight=False)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.dup2(stdout_fd, 1)
+        os.dup2(terminal_fd, 2)
+        if tee and tee.stdin:
+            tee.stdin.close()
+            tee.wait()
+        else:
+            os.close(target)
+        os.close(stdout_fd)
+        os.close(terminal_fd)
+
+
+@contextlib.contextmanager
+def logging_to(console: Console) -> Iterator[None]:
+    """Logs every library to standard error, and our own warnings to the console as well."""
+    # Python's own warnings are for developers; they go to the log with the rest.
+    logging.captureWarnings(True)
+    warnings.simplefilter("default")
+    handler = _ConsoleHandler(console)
+    stream = logging.StreamHandler(sys.stderr)
+    stream.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    for name in OUR_LOGGERS:
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+        logger.handlers = [handler, stream]
+    try:
+        yield
+    finally:
+        for name in OUR_LOGGERS:
+            logging.getLogger(name).handlers = []
+
+
+class _ConsoleHandler(logging.Handler):
+    def __init__(self, console: Console):
+        super().__init__(logging.WARNING)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._console.print(f"[yellow]warning:[/] {escape(record.getMessage())}")
+
+
+class ConsoleReporter(logging.Handler):
+    """Shows each step as it begins and ends, and training's progress as a bar.
+
+    It is a log handler as well, since training tells of its progress by log records.
+    """
+
+    def __init__(self, console: Console):
+        super().__init__(logging.INFO)
+        self.steps: list[tuple[str, bool, float]] = []
+        """Name, from the cache or not, seconds."""
+        self._console = console
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.fields[detail]}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task: TaskID | None = None
+        self._shown_share = 0.0
+
+    def __enter__(self) -> ConsoleReporter:
+        self._progress.start()
+        self.waiting("loading TensorFlow and TFX")
+        logging.getLogger("trainer.progress").addHandler(self)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        logging.getLogger("trainer.progress").removeHandler(self)
+        self._progress.stop()
+
+    def waiting(self, what: str) -> None:
+        """Shows that something without steps of its own is at work."""
+        self._clear()
+        self._task = self._progress.add_task(what, total=None, detail="")
+
+    def step_started(self, step: str) -> None:
+        self.waiting(step)
+        if not self._console.is_terminal:
+            self._console.print(f"  {step} ...")
+
+    def step_finished(self, step: str, *, cached: bool, seconds: float) -> None:
+        self._clear()
+        self.steps.append((step, cached, seconds))
+        outcome = "[dim]as before, from the cache[/]" if cached else f"{seconds:6.1f} s"
+        self._console.print(f"[green]✓[/] {step:<17}{outcome}")
+
+    def emit(self, record: logging.LogRecord) -> None:
+        progress = getattr(record, "progress", None)
+        if progress is None or self._task is None:
+            return
+        detail = f"loss {progress.loss:.3f}  {progress.images_per_second:.1f} images/s"
+        self._progress.update(self._task, total=progress.steps, completed=progress.step, detail=detail)
+        share = progress.step / progress.steps
+        if not self._console.is_terminal and share >= self._shown_share + 0.1:
+            self._shown_share = share
+            self._console.print(f"    step {progress.step} of {progress.steps}  {detail}")
+
+    def _clear(self) -> None:
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+            self._task = None
+            self._shown_share = 0.0
+
+
+def print_result(console: Console, result: RunResult, steps: list[tuple[str, bool, float]], seconds: float) -> None:
+    """The table at the end of a run."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_row("pictures", ", ".join(f"{count} {split}" for split, count in result.pictures.items()))
+    table.add_row("mean IoU", f"{result.mean_iou:.4f}")
+    before = "none, there was no blessed model before"
+    if result.baseline_mean_iou is not None:
+        before = f"{result.baseline_mean_iou:.4f}, the last blessed model on the same pictures"
+    table.add_row("compared with", before)
+    reasons = escape("; ".join(result.reasons))
+    table.add_row("blessed", "[green]yes[/]" if result.blessed else f"[red]no[/]: {reasons}")
+    table.add_row("pushed to", str(result.pushed_to) if result.pushed_to else "nowhere")
+    for anomaly in result.anomalies:
+        table.add_row("[yellow]anomaly[/]", escape(anomaly))
+    working = ", ".join(f"{step} {taken:.0f} s" for step, cached, taken in steps if not cached and taken >= 0.5)
+    table.add_row("time", f"{seconds:.0f} s in all" + (f": {working}" if working else ""))
+    console.print()
+    console.print(table)

@@ -1,0 +1,52 @@
+"""The TFMA metric, in TFMA's own evaluator, under the pipeline's own configuration."""
+
+import apache_beam as beam
+import numpy as np
+import pytest
+from apache_beam.testing import util
+from tensorflow_model_analysis import constants
+from tensorflow_model_analysis.evaluators.metrics_plots_and_validations_evaluator import (
+    MetricsPlotsAndValidationsEvaluator,
+)
+from tensorflow_model_analysis.metrics.metric_types import MetricKey
+from tensorflow_model_analysis.utils.config_util import update_eval_config_with_defaults
+
+from components.segmentation_metrics import counts
+from pipeline.config import Eval
+from pipeline.pipeline import BASELINE, CANDIDATE, eval_config
+from trainer.voc import CLASS_NAMES
+
+RNG = np.random.default_rng(0)
+MATRICES = RNG.integers(0, 50, (5, len(CLASS_NAMES), len(CLASS_NAMES)))
+
+
+@pytest.mark.parametrize("has_baseline", [False, True])
+def test_metrics_of_the_sum_of_the_matrices(has_baseline):
+    """Each model's numbers come from the sum of its own matrices; the baseline's here are transposed."""
+    config = update_eval_config_with_defaults(eval_config(Eval()), has_baseline=has_baseline, rubber_stamp=True)
+    totals = {CANDIDATE: MATRICES.sum(0), BASELINE: MATRICES.sum(0).T} if has_baseline else {"": MATRICES.sum(0)}
+    extracts = [
+        {
+            constants.SLICE_KEY_TYPES_KEY: [()],
+            constants.FEATURES_KEY: {},
+            constants.PREDICTIONS_KEY: {CANDIDATE: matrix, BASELINE: matrix.T} if has_baseline else matrix,
+        }
+        for matrix in MATRICES
+    ]
+
+    def check(results):
+        ((slice_key, metrics),) = results
+        assert slice_key == ()
+        for name, total in totals.items():
+            assert metrics[MetricKey("mean_iou", name)] == pytest.approx(counts.mean_iou(total), rel=1e-12)
+            assert metrics[MetricKey("pixel_accuracy", name)] == pytest.approx(counts.pixel_accuracy(total))
+            for class_name, iou in zip(CLASS_NAMES, counts.iou_per_class(total), strict=True):
+                assert metrics[MetricKey(f"iou/{class_name}", name)] == pytest.approx(iou)
+        if has_baseline:
+            difference = counts.mean_iou(totals[CANDIDATE]) - counts.mean_iou(totals[BASELINE])
+            assert metrics[MetricKey("mean_iou", CANDIDATE, is_diff=True)] == pytest.approx(difference)
+
+    with beam.Pipeline(runner="FnApiRunner") as pipeline:
+        evaluator = MetricsPlotsAndValidationsEvaluator(eval_config=config)
+        evaluation = pipeline | beam.Create(extracts) | evaluator.ptransform
+        util.assert_that(evaluation[constants.METRICS_KEY], check)

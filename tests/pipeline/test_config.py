@@ -1,0 +1,157 @@
+"""The configuration file: what it gives, and what is said of a wrong one."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import Config, ConfigError, load_config
+
+MINIMAL = "name: try\nbase_model: MobileNetV2\ntrain: {init_from: none}\n"
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*"))
+
+
+@pytest.fixture
+def file(tmp_path) -> Path:
+    path = tmp_path / "try.yaml"
+    path.write_text(MINIMAL)
+    return path
+
+
+def problem(file: Path, text: str | None = None, *, overrides: tuple[str, ...] = ()) -> str:
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(ConfigError) as error:
+        load_config(file, overrides=overrides)
+    return str(error.value)
+
+
+def test_defaults_are_the_published_recipe(file):
+    config = load_config(file)
+    assert (config.nn_arch.image_size, config.nn_arch.output_stride, config.nn_arch.num_classes) == (513, 16, 21)
+    assert (config.hps.lr, config.hps.batch_size, config.hps.steps, config.hps.poly_power) == (0.007, 16, 30_000, 0.9)
+    assert config.augmentation.scale == (0.5, 2.0)
+
+
+@pytest.mark.parametrize("config_file", CONFIGS, ids=lambda path: path.name)
+def test_the_shipped_configurations_are_sound(config_file):
+    assert isinstance(load_config(config_file), Config)
+
+
+def test_json_and_the_numbers_of_the_backbones(tmp_path):
+    path = tmp_path / "try.json"
+    path.write_text(json.dumps({"name": "try", "base_model": 1, "hps": {"lr": 5e-05}}))
+    config = load_config(path)
+    assert config.base_model == "Xception"
+    assert config.hps.lr == 0.00005
+
+
+def test_yaml_takes_4e_5_for_a_number(file):
+    file.write_text(MINIMAL + "hps: {weight_decay: 4e-5}\n")
+    assert load_config(file).hps.weight_decay == 4e-5
+
+
+def test_the_command_line_wins(file, tmp_path):
+    file.write_text(MINIMAL + "hps: {steps: 7}\noutput: somewhere\ndata: {root: there}\n")
+    config = load_config(
+        file,
+        overrides=["hps.steps=9", "data.splits.train.list=train_aug", "augmentation.scale=[1, 1]"],
+        data=tmp_path / "here",
+        output=tmp_path / "out",
+    )
+    assert config.hps.steps == 9
+    assert config.data.splits.train.list == "train_aug"
+    assert config.augmentation.scale == (1, 1)
+    assert config.data_root == tmp_path / "here"
+    assert config.output_directory == tmp_path / "out"
+
+
+def test_where_a_run_writes_unless_told(file, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    config = load_config(file)
+    assert config.output_directory == tmp_path / "runs" / "try"
+    assert config.push_directory == tmp_path / "runs" / "try" / "serving_model"
+
+
+@pytest.mark.parametrize(
+    ("addition", "expected"),
+    [
+        ("hps: {stepps: 3}", "hps.stepps: unknown key; allowed here: steps, batch_size"),
+        ("colour: red", "colour: unknown key; allowed here: name, seed, base_model"),
+        ("hps: {steps: 0}", "hps.steps: found 0; input should be greater than 0"),
+        ("hps: {steps: many}", "hps.steps: found 'many'; input should be a valid integer"),
+        ("hps: {batch_size: 2.5}", "hps.batch_size: found 2.5;"),
+        ("nn_arch: {output_stride: 7}", "nn_arch.output_stride: found 7; input should be 8, 16 or 32"),
+        ("nn_arch: {num_classes: 5}", "nn_arch.num_classes is 5, but Pascal VOC has 21 classes"),
+        ("nn_arch: {dropout_rate: 1}", "nn_arch.dropout_rate: found 1;"),
+        ("augmentation: {scale: [2, 1]}", "scale must be [smallest, largest], found [2.0, 1.0]"),
+        ("eval: {min_mean_iou: 50}", "eval.min_mean_iou: found 50; input should be less than or equal to 1"),
+        ("data: {splits: {train: {list: ../x}}}", "data.splits.train.list: found '../x'"),
+        ("data: {splits: {test: {list: x}}}", "data.splits.test: unknown key; allowed here: train, eval"),
+        ("hps: 3", "hps: found 3;"),
+    ],
+)
+def test_wrong_values(file, addition, expected):
+    message = problem(file, MINIMAL + addition + "\n")
+    assert message.startswith(str(file))
+    assert expected in message
+
+
+def test_wrong_backbone(file):
+    message = problem(file, "name: try\nbase_model: VGG16\n")
+    assert "base_model: found 'VGG16'; input should be 'MobileNetV2' or 'Xception'" in message
+
+
+def test_every_mistake_is_told_at_once(file):
+    message = problem(file, "name: a/b\nbase_model: 7\nhps: {lr: -1}\n")
+    assert [line.split(": ")[1] for line in message.splitlines()] == ["name", "base_model", "hps.lr"]
+
+
+def test_missing_keys(file):
+    assert "base_model: missing" in problem(file, "name: try\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a: [1", "not YAML"),
+        ("- 1\n- 2\n", "holds list, wanted keys and values"),
+        ("", "holds NoneType"),
+        ("name: a\nname: b\n", "key 'name' stands twice"),
+    ],
+)
+def test_files_that_hold_no_configuration(file, text, expected):
+    assert expected in problem(file, text)
+
+
+def test_not_json(tmp_path):
+    path = tmp_path / "try.json"
+    assert f"{path}, line 1: not JSON" in problem(path, "{'a': 1}")
+
+
+def test_no_file(tmp_path):
+    assert "there is no such configuration file" in problem(tmp_path / "gone.yaml")
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("hps.steps", "wanted key=value"),
+        ("=3", "wanted key=value"),
+        ("hps.steps=[", "the value is not YAML"),
+        ("name.first=x", "--set name.first=x: name is no section"),
+        ("hps.typo=3", "hps.typo: unknown key"),
+    ],
+)
+def test_wrong_overrides(file, override, expected):
+    assert expected in problem(file, overrides=(override,))
+
+
+def test_weights_that_are_not_there(file):
+    message = problem(file, overrides=("train.init_from=gone.weights.h5",))
+    assert "train.init_from: found 'gone.weights.h5', and there is no such file" in message
+
+
+def test_no_data_folder(file):
+    with pytest.raises(ConfigError, match="give --data DIR"):
+        _ = load_config(file).data_root

@@ -1,0 +1,50 @@
+"""The generated devkit."""
+
+import numpy as np
+from PIL import Image
+
+from components.voc_example_gen.devkit import read_pair, read_split
+from pipeline.synthetic_voc import write_devkit
+from trainer.voc import CLASS_NAMES, IGNORE_LABEL, PALETTE
+
+
+def files(root):
+    return {file.relative_to(root): file.read_bytes() for file in sorted(root.rglob("*")) if file.is_file()}
+
+
+def test_the_same_every_time(tmp_path):
+    first = write_devkit(tmp_path / "a", train=3, val=1)
+    again = write_devkit(tmp_path / "b", train=3, val=1)
+    other = write_devkit(tmp_path / "c", train=3, val=1, seed=1)
+    assert files(first) == files(again)
+    assert files(first) != files(other)
+
+
+def test_it_has_what_the_real_one_has(tmp_path):
+    root = write_devkit(tmp_path, train=20, val=20)
+    pairs = read_split(root, "trainval", "SegmentationClass")
+    samples = [read_pair(pair, len(CLASS_NAMES)) for pair in pairs]
+    shapes = {sample.mask.shape for sample in samples}
+    assert any(height > width for height, width in shapes)
+    assert any(height < width for height, width in shapes)
+    assert any(height % 2 and width % 2 for height, width in shapes)
+    assert {sample.channels for sample in samples} == {1, 3}
+    for name in ("train", "val"):
+        masks = [read_pair(pair, 21).mask for pair in read_split(root, name, "SegmentationClass")]
+        assert set(np.unique(np.concatenate([mask.ravel() for mask in masks]))) == {*range(21), IGNORE_LABEL}
+
+
+def test_masks_have_the_colours_of_voc(devkit_root):
+    mask = Image.open(devkit_root / "SegmentationClass" / "2012_000001.png")
+    assert mask.mode == "P"
+    colours = np.asarray(mask.getpalette()).reshape(-1, 3)
+    np.testing.assert_array_equal(colours, PALETTE)
+    # As published with the devkit: background, aeroplane, person, tv monitor, void.
+    for label, colour in {
+        0: (0, 0, 0),
+        1: (128, 0, 0),
+        15: (192, 128, 128),
+        20: (0, 64, 128),
+        255: (224, 224, 192),
+    }.items():
+        assert PALETTE[label] == colour
