@@ -95,7 +95,7 @@ def _step_failure(step: str, error: Exception, log_file: Path) -> str:
 def check(config_file: ConfigFile, data: DataFolder = None, overrides: Overrides = None) -> None:
     """Read a configuration and, if there is one, the data folder; say what is wrong; run nothing."""
     config = load_config(config_file, overrides=overrides or (), data=data)
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     console.print(f"{config_file}: sound")
     if config.data.root is None:
         return
@@ -211,7 +211,7 @@ def _options(
 
 def main() -> None:
     """The command's entry point: errors that a user can mend are told in words, without a traceback."""
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         app()
     except (ConfigError, CommandError) as error:

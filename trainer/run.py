@@ -63,6 +63,8 @@ def train(settings: TrainerSettings, train_files: list[str], transform_graph: tf
     )
     training = AugmentedTraining(network, settings.augmentation)
     training.compile(optimizer=optimizer(hps), loss=cross_entropy(), jit_compile=False)
+    # Made by `fit`, its variables would make TensorFlow trace the training step a second time.
+    training.optimizer.build(training.trainable_variables)
     training.fit(
         batches,
         steps_per_epoch=hps.steps,

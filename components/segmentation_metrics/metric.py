@@ -45,9 +45,9 @@ def _computations(
     computations: MetricComputations = []
     for model_name in model_names or [""]:
         # A leading underscore keeps the sum out of TFMA's results.
-        sum_key = MetricKey(name=f"_{name}_confusion_matrix", model_name=model_name)
+        sum_key = _key(f"_{name}_confusion_matrix", model_name)
         names = [MEAN_IOU, PIXEL_ACCURACY, *map(iou_name, class_names)]
-        keys = [MetricKey(name=metric, model_name=model_name) for metric in names]
+        keys = [_key(metric, model_name) for metric in names]
         # TFMA's default preprocessor asks for labels, which these models have inside their signature.
         preprocessor = StandardMetricInputsPreprocessor(
             include_filter={constants.PREDICTIONS_KEY: {}}, include_default_inputs=False, model_names=[model_name]
@@ -57,6 +57,11 @@ def _computations(
             DerivedMetricComputation(keys, _Derive(sum_key, keys)),
         ]
     return computations
+
+
+def _key(name: str, model_name: str) -> MetricKey:
+    # TFMA looks for the metrics that a MetricsSpec has thresholds for under keys that do not speak of weights.
+    return MetricKey(name=name, model_name=model_name, example_weighted=None)
 
 
 class _SumConfusionMatrices(beam.CombineFn):

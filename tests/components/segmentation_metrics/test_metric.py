@@ -8,7 +8,6 @@ from tensorflow_model_analysis import constants
 from tensorflow_model_analysis.evaluators.metrics_plots_and_validations_evaluator import (
     MetricsPlotsAndValidationsEvaluator,
 )
-from tensorflow_model_analysis.metrics.metric_types import MetricKey
 from tensorflow_model_analysis.utils.config_util import update_eval_config_with_defaults
 
 from components.segmentation_metrics import counts
@@ -35,18 +34,45 @@ def test_metrics_of_the_sum_of_the_matrices(has_baseline):
     ]
 
     def check(results):
-        ((slice_key, metrics),) = results
+        ((slice_key, by_key),) = results
+        metrics = {(key.name, key.model_name, key.is_diff): value for key, value in by_key.items()}
         assert slice_key == ()
         for name, total in totals.items():
-            assert metrics[MetricKey("mean_iou", name)] == pytest.approx(counts.mean_iou(total), rel=1e-12)
-            assert metrics[MetricKey("pixel_accuracy", name)] == pytest.approx(counts.pixel_accuracy(total))
+            assert metrics["mean_iou", name, False] == pytest.approx(counts.mean_iou(total), rel=1e-12)
+            assert metrics["pixel_accuracy", name, False] == pytest.approx(counts.pixel_accuracy(total))
             for class_name, iou in zip(CLASS_NAMES, counts.iou_per_class(total), strict=True):
-                assert metrics[MetricKey(f"iou/{class_name}", name)] == pytest.approx(iou)
+                assert metrics[f"iou/{class_name}", name, False] == pytest.approx(iou)
         if has_baseline:
             difference = counts.mean_iou(totals[CANDIDATE]) - counts.mean_iou(totals[BASELINE])
-            assert metrics[MetricKey("mean_iou", CANDIDATE, is_diff=True)] == pytest.approx(difference)
+            assert metrics["mean_iou", CANDIDATE, True] == pytest.approx(difference)
 
     with beam.Pipeline(runner="FnApiRunner") as pipeline:
         evaluator = MetricsPlotsAndValidationsEvaluator(eval_config=config)
         evaluation = pipeline | beam.Create(extracts) | evaluator.ptransform
         util.assert_that(evaluation[constants.METRICS_KEY], check)
+
+
+@pytest.mark.parametrize(("floor", "change", "passes"), [(0.0, -1, True), (0.99, -1, False), (0.0, 0.5, False)])
+def test_the_thresholds_find_their_metric(floor, change, passes):
+    """TFMA itself judges: a threshold whose metric it does not find would refuse every model."""
+    config = update_eval_config_with_defaults(
+        eval_config(Eval(min_mean_iou=floor, min_mean_iou_change=change)), has_baseline=True, rubber_stamp=True
+    )
+    extracts = [
+        {
+            constants.SLICE_KEY_TYPES_KEY: [()],
+            constants.FEATURES_KEY: {},
+            constants.PREDICTIONS_KEY: {CANDIDATE: matrix, BASELINE: matrix},
+        }
+        for matrix in MATRICES
+    ]
+
+    def check(results):
+        (validation,) = results
+        assert validation.validation_ok == passes
+        assert not [f for v in validation.metric_validations_per_slice for f in v.failures if f.message]
+
+    with beam.Pipeline(runner="FnApiRunner") as pipeline:
+        evaluator = MetricsPlotsAndValidationsEvaluator(eval_config=config)
+        evaluation = pipeline | beam.Create(extracts) | evaluator.ptransform
+        util.assert_that(evaluation[constants.VALIDATIONS_KEY], check)

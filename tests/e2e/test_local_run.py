@@ -1,0 +1,189 @@
+"""Whole runs on this machine: from a devkit to a pushed model, killed, repeated, changed."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import textwrap
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from pipeline.config import Config, load_config
+from pipeline.results import RunResult
+
+CONFIG = """
+name: e2e
+base_model: MobileNetV2
+nn_arch: {image_size: 65, mv2_depth_multiplier: 0.35, reduction_size: 8, concat_channels: 8}
+hps: {steps: 2, batch_size: 4}
+train: {init_from: none}
+"""
+STEPS = {
+    "VocExampleGen",
+    "ImportSchemaGen",
+    "StatisticsGen",
+    "ExampleValidator",
+    "Transform",
+    "Trainer",
+    "Resolver",
+    "Evaluator",
+    "Pusher",
+}
+
+
+@dataclass
+class Recorder:
+    """A reporter that remembers which steps worked and which came from the cache."""
+
+    worked: list[str] = field(default_factory=list)
+    cached: list[str] = field(default_factory=list)
+
+    def step_started(self, step: str) -> None:
+        pass
+
+    def step_finished(self, step: str, *, cached: bool, seconds: float) -> None:
+        (self.cached if cached else self.worked).append(step)
+
+
+@dataclass
+class Story:
+    """One output folder, run again and again."""
+
+    config_file: Path
+    data: Path
+    output: Path
+
+    def config(self, *overrides: str) -> Config:
+        return load_config(self.config_file, overrides=overrides, data=self.data, output=self.output)
+
+    def run(self, *overrides: str) -> tuple[RunResult, Recorder]:
+        from pipeline import local
+
+        recorder = Recorder()
+        return local.run(self.config(*overrides), recorder), recorder
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory, devkit_root) -> Story:
+    directory = tmp_path_factory.mktemp("story")
+    config_file = directory / "e2e.yaml"
+    config_file.write_text(CONFIG)
+    return Story(config_file, devkit_root, directory / "out")
+
+
+# The tests of this module go on from one another's runs, in the order in which they stand here.
+
+
+def test_killed_in_training_it_says_where_it_was(story):
+    deeplab = Path(sys.executable).with_name("deeplab")
+    # As many steps as never end, so that the kill finds it at work; the number of steps is the Trainer's alone.
+    command = [deeplab, "run", story.config_file, "--data", story.data, "--output", story.output, "--set"]
+    process = subprocess.Popen([*command, "hps.steps=100000"], stderr=subprocess.PIPE, text=True)
+    seen = []
+    for line in process.stderr:
+        seen.append(line)
+        if line.strip() == "Trainer ...":
+            process.kill()
+            break
+    process.communicate(timeout=60)
+    shown = "".join(seen)
+    assert "✓ VocExampleGen" in shown
+    assert "✓ Transform" in shown
+    assert "oneDNN" not in shown
+    assert "WARNING" not in shown
+    (log,) = (story.output / "logs").iterdir()
+    assert "Going to run a new execution" in log.read_text()
+
+
+@pytest.fixture(scope="module")
+def first(story) -> tuple[RunResult, Recorder]:
+    return story.run()
+
+
+def test_it_goes_on_after_the_last_finished_step(first):
+    result, steps = first
+    assert {"VocExampleGen", "ImportSchemaGen", "Transform"} <= set(steps.cached)
+    assert {"Trainer", "Resolver", "Evaluator", "Pusher"} <= set(steps.worked)
+    assert set(steps.worked) | set(steps.cached) == STEPS
+
+
+def test_what_came_out(story, first):
+    result, _ = first
+    assert result.pictures == {"train": 12, "eval": 4}
+    assert 0 <= result.mean_iou <= 1
+    assert result.baseline_mean_iou is None
+    assert result.blessed
+    assert result.anomalies == ()
+    assert result.pushed_to is not None
+    assert result.pushed_to.parent == story.output / "serving_model"
+
+
+def test_the_pushed_model_needs_nothing_but_tensorflow(first, devkit_root, tmp_path):
+    result, _ = first
+    picture = devkit_root / "JPEGImages" / "2012_000007.jpg"
+    code = textwrap.dedent(
+        f"""
+        import sys
+        import tensorflow as tf
+        model = tf.saved_model.load({str(result.pushed_to)!r})
+        answer = model.signatures["serving_default"](tf.constant([open({str(picture)!r}, "rb").read()]))
+        open("mask.png", "wb").write(answer["mask"].numpy()[0])
+        print(*answer["class_pixels"].numpy()[0])
+        assert not {{"trainer", "components", "pipeline", "tensorflow_transform", "tfx"}} & set(sys.modules)
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    mask = Image.open(io.BytesIO((tmp_path / "mask.png").read_bytes()))
+    assert mask.size == Image.open(picture).size == (141, 213)
+    np.testing.assert_array_equal(
+        np.bincount(np.asarray(mask).ravel(), minlength=21), [int(count) for count in done.stdout.split()]
+    )
+
+
+def test_with_nothing_changed_everything_comes_from_the_cache(story, first):
+    result, steps = story.run()
+    assert set(steps.cached) >= STEPS - {"Resolver"}
+    assert set(steps.worked) <= {"Resolver"}
+    assert result == first[0]
+
+
+def test_a_changed_training_parameter_runs_only_the_trainer_and_what_follows(story, first):
+    """The new model is compared with the first; asked for a gain that it cannot have, it is refused, with the reason."""
+    result, steps = story.run("hps.lr=0.001", "eval.min_mean_iou_change=0.9")
+    assert set(steps.worked) - {"Resolver"} == {"Trainer", "Evaluator", "Pusher"}
+    assert result.baseline_mean_iou == pytest.approx(first[0].mean_iou)
+    assert not result.blessed
+    (reason,) = result.reasons
+    assert f"{first[0].mean_iou:.4f}" in reason
+    assert "eval.min_mean_iou_change asks for at least +0.9000" in reason
+    assert result.pushed_to is None
+    assert list((story.output / "serving_model").iterdir()) == [first[0].pushed_to]
+
+
+def test_a_changed_gate_judges_the_same_model_again(story, first):
+    result, steps = story.run("hps.lr=0.001", "eval.min_mean_iou=0.99", "eval.min_mean_iou_change=-1")
+    assert set(steps.worked) - {"Resolver"} == {"Evaluator", "Pusher"}
+    assert not result.blessed
+    assert result.reasons == (f"mean IoU {result.mean_iou:.4f} is below the floor eval.min_mean_iou 0.9900",)
+
+
+def test_a_failing_step_is_named_with_its_own_error(story, tmp_path):
+    from pipeline import local
+
+    weights = tmp_path / "broken.weights.h5"
+    weights.write_text("no weights")
+    with pytest.raises(local.StepFailedError, match="does not fit") as error:
+        story.run(f"train.init_from={weights}")
+    assert error.value.step == "Trainer"
+    assert isinstance(error.value.__cause__, ValueError)
+
+
+def test_the_configuration_of_the_test_is_a_whole_one():
+    assert yaml.safe_load(CONFIG)["name"] == "e2e"

@@ -1,0 +1,69 @@
+"""A Transform graph and the examples it was made from, for the tests of what reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+IMAGE_SIZE = 65
+
+
+@dataclass(frozen=True)
+class Transformed:
+    """Examples and the graph."""
+
+    directory: Path
+    records: list[bytes]
+    graph_directory: str
+
+    @property
+    def graph(self):
+        import tensorflow_transform as tft
+
+        return tft.TFTransformOutput(self.graph_directory)
+
+    @property
+    def pattern(self) -> str:
+        return str(self.directory / "*")
+
+
+@pytest.fixture(scope="session")
+def transformed(devkit_root, tmp_path_factory) -> Transformed:
+    """The generated devkit's training split and a Transform graph with canvases of `IMAGE_SIZE`."""
+    import apache_beam as beam
+    import tensorflow as tf
+    import tensorflow_transform as tft
+    import tensorflow_transform.beam as tft_beam
+    from google.protobuf import text_format
+    from tensorflow_metadata.proto.v0 import schema_pb2
+    from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io
+    from tfx_bsl.public import tfxio
+
+    from components.voc_example_gen import executor
+    from components.voc_example_gen.devkit import read_split
+    from pipeline.pipeline import SCHEMA_FILE
+    from trainer.preprocessing import preprocessing_fn
+
+    directory = tmp_path_factory.mktemp("examples")
+    for shard in executor.split_into_shards(read_split(devkit_root, "train", "SegmentationClass"), str(directory)):
+        assert list(executor.write_shard(shard, num_classes=21)) == []
+    records = [record.numpy() for record in tf.data.TFRecordDataset([str(file) for file in directory.iterdir()])]
+
+    schema = text_format.Parse(SCHEMA_FILE.read_text(), schema_pb2.Schema())
+    graph_directory = tmp_path_factory.mktemp("transform_graph")
+    settings = {"settings": {"base_model": "MobileNetV2", "image_size": IMAGE_SIZE}}
+    source = tfxio.TFExampleRecord(str(directory / "*"), telemetry_descriptors=["test"], schema=schema)
+    with (
+        beam.Pipeline(runner="FnApiRunner") as pipeline,
+        tft_beam.Context(temp_dir=str(tmp_path_factory.mktemp("tmp"))),
+    ):
+        raw = (pipeline | source.BeamSource(), source.TensorAdapterConfig())
+        function = raw | tft_beam.AnalyzeDataset(lambda inputs: preprocessing_fn(inputs, settings))
+        _ = function | tft_beam.WriteTransformFn(str(graph_directory))
+    metadata_io.write_metadata(
+        dataset_metadata.DatasetMetadata(schema),
+        str(graph_directory / tft.TFTransformOutput.RAW_METADATA_DIR),
+    )
+    return Transformed(directory, records, str(graph_directory))

@@ -1,0 +1,106 @@
+"""The SavedModel's signatures: sizes, agreement with one another, and with the plain way of computing the same."""
+
+import io
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from trainer import features, signatures
+from trainer.model.backbones import MINUS_ONE_TO_ONE
+from trainer.preprocessing import image_canvas
+from trainer.voc import IGNORE_LABEL
+
+NUM_CLASSES = 21
+
+
+@pytest.fixture(scope="module")
+def network():
+    """A network that is quickly made: one convolution, of stride 1, with weights that use all classes."""
+    keras.utils.set_random_seed(0)
+    images = keras.Input((65, 65, 3))
+    logits = keras.layers.Conv2D(NUM_CLASSES, 3, padding="same", bias_initializer="random_normal")(images)
+    return keras.Model(images, logits)
+
+
+@pytest.fixture(scope="module")
+def saved(network, transformed, tmp_path_factory):
+    directory = str(tmp_path_factory.mktemp("model"))
+    signatures.save(network, transformed.graph, MINUS_ONE_TO_ONE, directory)
+    return tf.saved_model.load(directory)
+
+
+@pytest.fixture(scope="module")
+def examples(transformed):
+    return [tf.train.Example.FromString(record).features.feature for record in transformed.records]
+
+
+def masks_of(result):
+    return [np.asarray(Image.open(io.BytesIO(png))) for png in result[features.MASK].numpy()]
+
+
+def test_masks_have_each_picture_s_own_size(saved, examples):
+    pictures = [example[features.IMAGE_ENCODED].bytes_list.value[0] for example in examples]
+    result = saved.signatures[features.SERVING_SIGNATURE](tf.constant(pictures))
+    sizes = set()
+    for picture, mask, counts in zip(pictures, masks_of(result), result[features.CLASS_PIXELS].numpy(), strict=True):
+        assert mask.shape == Image.open(io.BytesIO(picture)).size[::-1]
+        np.testing.assert_array_equal(counts, np.bincount(mask.ravel(), minlength=NUM_CLASSES))
+        sizes.add(mask.shape)
+    assert len(sizes) > 3
+
+
+def test_a_png_is_as_good_as_a_jpeg(saved, examples):
+    pixels = np.asarray(Image.open(io.BytesIO(examples[0][features.IMAGE_ENCODED].bytes_list.value[0])))
+    png = io.BytesIO()
+    Image.fromarray(pixels).save(png, "PNG")
+    (mask,) = masks_of(saved.signatures[features.SERVING_SIGNATURE](tf.constant([png.getvalue()])))
+    assert mask.shape == pixels.shape[:2]
+
+
+def test_all_signatures_give_the_same_mask(saved, examples, transformed):
+    pictures = [example[features.IMAGE_ENCODED].bytes_list.value[0] for example in examples]
+    served = masks_of(saved.signatures[features.SERVING_SIGNATURE](tf.constant(pictures)))
+    from_examples = masks_of(saved.signatures[features.EXAMPLES_SIGNATURE](tf.constant(transformed.records)))
+    confusions = saved.signatures[features.CONFUSION_SIGNATURE](tf.constant(transformed.records))
+    for index, mask in enumerate(served):
+        np.testing.assert_array_equal(from_examples[index], mask)
+
+        pixels = tf.io.decode_jpeg(pictures[index], channels=3)
+        segmented = saved.signatures[features.SEGMENT_SIGNATURE](pixels[tf.newaxis])[features.MASK].numpy()
+        assert segmented.dtype == np.int32
+        np.testing.assert_array_equal(segmented[0], mask)
+
+        label = np.asarray(Image.open(io.BytesIO(examples[index][features.LABEL_ENCODED].bytes_list.value[0])))
+        expected = np.zeros((NUM_CLASSES, NUM_CLASSES), np.int64)
+        valid = label != IGNORE_LABEL
+        np.add.at(expected, (label[valid], mask[valid]), 1)
+        np.testing.assert_array_equal(confusions[features.CONFUSION_MATRIX][index].numpy(), expected)
+        assert expected.sum() == valid.sum() < label.size
+
+
+def test_a_picture_that_fits_is_segmented_as_the_network_says(saved, network):
+    """No resizing on the way: the mask is the network's own argmax, cut to the picture."""
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    canvas, _ = image_canvas(tf.constant(image), 65, MINUS_ONE_TO_ONE)
+    expected = network(canvas[tf.newaxis])[0].numpy().argmax(-1)[:40, :50]
+    segmented = saved.signatures[features.SEGMENT_SIGNATURE](tf.constant(image[None]))[features.MASK]
+    np.testing.assert_array_equal(segmented[0], expected)
+
+
+def test_an_empty_request(saved):
+    result = saved.signatures[features.SERVING_SIGNATURE](tf.constant([], tf.string))
+    assert result[features.MASK].shape == (0,)
+    assert result[features.CLASS_PIXELS].shape == (0, NUM_CLASSES)
+
+
+def test_training_sees_what_serving_sees(transformed, network):
+    """The canvas that Transform's graph gives in training is the one inside the signature."""
+    segmenter = signatures.Segmenter(network, transformed.graph, MINUS_ONE_TO_ONE)
+    spec = transformed.graph.raw_feature_spec()
+    parsed = tf.io.parse_example(transformed.records, spec)
+    trained_on = transformed.graph.transform_raw_features(parsed)[features.IMAGE]
+    served = segmenter._transform({features.IMAGE_ENCODED: parsed[features.IMAGE_ENCODED]})[features.IMAGE]
+    np.testing.assert_array_equal(trained_on, served)

@@ -1,0 +1,119 @@
+"""Loss, learning rate and the whole of training."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainer.input import training_batches
+from trainer.progress import ProgressLogger
+from trainer.run import train
+from trainer.settings import Augmentation, Hps, NNArch, Train, TrainerSettings
+from trainer.training import DivergedError, StopOnDivergence, cross_entropy, optimizer
+from trainer.voc import IGNORE_LABEL
+
+
+def numpy_cross_entropy(labels, logits):
+    valid = labels != IGNORE_LABEL
+    shifted = logits - logits.max(-1, keepdims=True)
+    log_probabilities = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+    return -np.mean([log_probabilities[place][labels[place]] for place in zip(*np.nonzero(valid), strict=True)])
+
+
+@pytest.fixture
+def labels_and_logits():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 5, (2, 6, 7))
+    labels[:, :2] = IGNORE_LABEL
+    labels[0, 3, 3] = IGNORE_LABEL
+    return labels, rng.normal(size=(2, 6, 7, 5)).astype(np.float32)
+
+
+def test_cross_entropy_is_the_mean_over_the_pixels_not_ignored(labels_and_logits):
+    labels, logits = labels_and_logits
+    assert float(cross_entropy()(labels, logits)) == pytest.approx(numpy_cross_entropy(labels, logits), rel=1e-5)
+
+
+def test_void_and_padding_have_no_gradient(labels_and_logits):
+    labels, logits = labels_and_logits
+    with tf.GradientTape() as tape:
+        variable = tf.Variable(logits)
+        loss = cross_entropy()(labels, variable)
+    gradient = np.abs(tape.gradient(loss, variable).numpy()).sum(-1)
+    assert np.all(gradient[labels == IGNORE_LABEL] == 0)
+    assert np.all(gradient[labels != IGNORE_LABEL] > 0)
+
+
+def test_more_padding_does_not_change_the_loss(labels_and_logits):
+    labels, logits = labels_and_logits
+    padded_labels = np.pad(labels, [(0, 0), (0, 5), (0, 9)], constant_values=IGNORE_LABEL)
+    padded_logits = np.pad(logits, [(0, 0), (0, 5), (0, 9), (0, 0)], constant_values=7.0)
+    assert float(cross_entropy()(padded_labels, padded_logits)) == pytest.approx(
+        float(cross_entropy()(labels, logits)), rel=1e-6
+    )
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_the_poly_schedule(name):
+    hps = Hps(optimizer=name, lr=0.007, steps=100, poly_power=0.9)
+    made = optimizer(hps)
+    for step in (0, 25, 99):
+        made.iterations.assign(step)
+        assert float(made.learning_rate) == pytest.approx(0.007 * (1 - step / 100) ** 0.9, rel=1e-4)
+
+
+def test_a_loss_that_is_no_number_stops_training():
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile(optimizer=keras.optimizers.SGD(0.5), loss="mse")
+    with pytest.raises(DivergedError, match=r"the loss became nan at step 1; lower hps\.lr"):
+        model.fit(np.full((4, 1), np.nan), np.ones((4, 1)), batch_size=4, verbose=0, callbacks=[StopOnDivergence()])
+
+
+def test_progress_tells_of_the_last_step(caplog):
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile(optimizer=keras.optimizers.SGD(0.01), loss="mse")
+    with caplog.at_level("INFO", logger="trainer"):
+        model.fit(np.ones((12, 1)), np.ones((12, 1)), batch_size=4, verbose=0, callbacks=[ProgressLogger(3, 4)])
+    last = caplog.records[-1].progress
+    assert (last.step, last.steps) == (3, 3)
+    assert last.loss >= 0
+    assert last.images_per_second > 0
+
+
+def test_the_same_seed_gives_the_same_batches(transformed):
+    def first_batches(seed):
+        dataset = training_batches(
+            [transformed.pattern], transformed.graph, batch_size=4, shuffle_buffer=8, seed=seed
+        ).take(4)
+        return [tf.nest.map_structure(lambda tensor: tensor.numpy(), batch) for batch in dataset]
+
+    for ((image, size, draws), label), ((image2, size2, draws2), label2) in zip(
+        first_batches(1), first_batches(1), strict=True
+    ):
+        np.testing.assert_array_equal(image, image2)
+        np.testing.assert_array_equal(size, size2)
+        np.testing.assert_array_equal(draws, draws2)
+        np.testing.assert_array_equal(label, label2)
+    assert (first_batches(1)[0][1] != first_batches(2)[0][1]).any()
+
+
+def test_epochs_differ_in_order_and_draws(transformed):
+    dataset = training_batches([transformed.pattern], transformed.graph, batch_size=12, shuffle_buffer=12, seed=0)
+    ((first, _, draws), _), ((second, _, draws2), _) = list(dataset.take(2))
+    assert (first.numpy() != second.numpy()).any()
+    np.testing.assert_allclose(np.sort(first.numpy().sum((1, 2, 3))), np.sort(second.numpy().sum((1, 2, 3))))
+    assert (draws.numpy() != draws2.numpy()).all()
+
+
+def test_the_same_settings_give_the_same_weights(transformed):
+    settings = TrainerSettings(
+        seed=3,
+        base_model="MobileNetV2",
+        nn_arch=NNArch(image_size=65, mv2_depth_multiplier=0.35, reduction_size=8, concat_channels=8),
+        hps=Hps(steps=3, batch_size=4),
+        augmentation=Augmentation(),
+        train=Train(init_from="none"),
+    )
+    networks = [train(settings, [transformed.pattern], transformed.graph) for _ in range(2)]
+    for first, second in zip(*(network.get_weights() for network in networks), strict=True):
+        np.testing.assert_array_equal(first, second)
