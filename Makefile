@@ -1,4 +1,4 @@
-.PHONY: demo test test-slow lint lock clean
+.PHONY: demo test test-slow lint lock docs clean
 
 DEMO_DATA := runs/demo-data
 
@@ -25,6 +25,9 @@ lock: ## Renew the locked requirements.
 	uv pip compile --quiet --upgrade pyproject.toml --generate-hashes --python-version 3.11 -o requirements.txt
 	uv pip compile --quiet --upgrade pyproject.toml --extra dev --generate-hashes --python-version 3.11 \
 	  --constraint requirements.txt -o requirements-dev.txt
+
+docs: ## Renew the pages that are made from the code.
+	.venv/bin/python -m pipeline.config_reference
 
 clean: ## Remove what runs and the set-up made.
 	rm -rf runs .venv .uv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info

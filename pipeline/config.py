@@ -41,7 +41,9 @@ class Splits(Section):
     """The two splits: what is learnt from and what is judged on."""
 
     train: Split = Split(list="train")
+    """What is learnt from."""
     eval: Split = Split(list="val")
+    """What is judged on."""
 
 
 class Data(Section):
@@ -79,8 +81,11 @@ class Config(Section):
     """An experiment, from data to pushed model."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=63)]
+    """Of the experiment, and of the pipeline in its metadata."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Of everything random: the same seed gives the same weights on the same CPU."""
     base_model: BackboneName
+    """The backbone: `MobileNetV2` (or 0) or `Xception` (or 1)."""
     nn_arch: NNArch = NNArch()
     hps: Hps = Hps()
     augmentation: Augmentation = Augmentation()

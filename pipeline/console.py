@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import absl.logging
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
@@ -61,6 +62,8 @@ def logging_to(console: Console) -> Iterator[None]:
     """Logs every library to standard error, and our own warnings to the console as well."""
     # Python's own warnings are for developers; they go to the log with the rest.
     logging.captureWarnings(True)
+    # TFX logs through absl, which by itself tells warnings only.
+    absl.logging.set_verbosity(absl.logging.INFO)
     warnings.simplefilter("default")
     handler = _ConsoleHandler(console)
     stream = logging.StreamHandler(sys.stderr)

@@ -126,7 +126,9 @@ def _reasons(config: Config, evaluation_uri: str, mean_iou: float, baseline_mean
     reasons = []
     for validation in tfma.load_validation_result(evaluation_uri).metric_validations_per_slice:
         for failure in validation.failures:
-            if failure.metric_key.is_diff and baseline_mean_iou is not None:
+            if failure.message:
+                reasons.append(f"{failure.metric_key.name} could not be judged: {failure.message}")
+            elif failure.metric_key.is_diff and baseline_mean_iou is not None:
                 reasons.append(
                     f"mean IoU {mean_iou:.4f} differs by {mean_iou - baseline_mean_iou:+.4f} from the last blessed "
                     f"model's {baseline_mean_iou:.4f}; eval.min_mean_iou_change asks for at least "

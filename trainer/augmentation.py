@@ -31,8 +31,9 @@ def augment(images, labels, content_sizes, draws, settings: Augmentation):
     content = ops.cast(content_sizes, "float32")
     scale = _scale(draws[:, 0], settings)
     flip = draws[:, 1] < settings.flip
-    # Where the canvas begins in the scaled picture; negative where the picture is smaller than the canvas.
-    start = draws[:, 2:4] * (ops.expand_dims(scale, 1) * content - size)
+    # Where the canvas begins in the scaled picture; negative where the picture is smaller than the canvas. On whole
+    # pixels, so that a picture that is not scaled is not blurred.
+    start = ops.round(draws[:, 2:4] * (ops.expand_dims(scale, 1) * content - size))
 
     # Output pixel x lies at input pixel a x + b; pixels are counted at their centres.
     a = 1 / scale

@@ -15,7 +15,7 @@ Positive = Annotated[int, Field(gt=0)]
 class Section(BaseModel):
     """A section of the configuration file. Unknown keys are errors: a typing mistake must not train a wrong model."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 BACKBONE_NUMBERS = {0: "MobileNetV2", 1: "Xception"}
@@ -37,6 +37,7 @@ class NNArch(Section):
     image_size: Annotated[int, Field(ge=33, le=4097)] = 513
     """Side of the square canvas, pixels. 16 k + 1 lets the features of every stride fall on pixels."""
     num_classes: Annotated[int, Field(ge=2, le=255)] = 21
+    """Classes of the data, background included; Pascal VOC has 21."""
     output_stride: Literal[8, 16, 32] = 16
     """Pixels of the image per pixel of the backbone's last features."""
     mv2_depth_multiplier: Annotated[float, Field(gt=0, le=4)] = 1.0
@@ -50,14 +51,18 @@ class NNArch(Section):
     boundary_refinement: bool = True
     """The decoder of DeepLabV3+. Without it the logits are taken from the ASPP and upsampled, as in DeepLabV3."""
     dropout_rate: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the ASPP's features that are dropped in training."""
 
 
 class Hps(Section):
     """Hyperparameters of the optimisation."""
 
     steps: Positive = 30_000
+    """Optimisation steps, of one batch each."""
     batch_size: Positive = 16
+    """Pictures per step."""
     optimizer: Literal["sgd", "adam"] = "sgd"
+    """`sgd` (with momentum) or `adam`."""
     lr: Annotated[float, Field(gt=0)] = 0.007
     """Learning rate at step 0; it falls to 0 at the last step."""
     poly_power: Annotated[float, Field(gt=0)] = 0.9

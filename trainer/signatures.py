@@ -57,7 +57,10 @@ class Segmenter(tf.Module):
     def serve(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Encoded JPEG or PNG string[N] -> PNG masks string[N] at each picture's size, pixels per class int64[N, C]."""
         mask, class_pixels = tf.map_fn(
-            self._mask_and_counts, images, fn_output_signature=(tf.string, tf.int64), parallel_iterations=1
+            self._mask_and_counts,
+            images,
+            fn_output_signature=(tf.TensorSpec([], tf.string), tf.TensorSpec([self._num_classes], tf.int64)),
+            parallel_iterations=1,
         )
         return {features.MASK: mask, features.CLASS_PIXELS: class_pixels}
 
@@ -106,6 +109,7 @@ class Segmenter(tf.Module):
 
     def _segment_encoded(self, encoded: tf.Tensor, output_size: tf.Tensor) -> tf.Tensor:
         """One encoded picture, string[], through Transform's graph and the network -> int32[*output_size]."""
+        # The graph's label side, which has no input here, feeds nothing and is left out when the graph is optimised.
         transformed = self._transform({features.IMAGE_ENCODED: encoded[tf.newaxis, tf.newaxis]})
         return self._class_indices(transformed[features.IMAGE][0], transformed[features.CONTENT_SIZE][0], output_size)
 

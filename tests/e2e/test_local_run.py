@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 
 from pipeline.config import Config, load_config
@@ -107,7 +106,7 @@ def first(story) -> tuple[RunResult, Recorder]:
 
 
 def test_it_goes_on_after_the_last_finished_step(first):
-    result, steps = first
+    _, steps = first
     assert {"VocExampleGen", "ImportSchemaGen", "Transform"} <= set(steps.cached)
     assert {"Trainer", "Resolver", "Evaluator", "Pusher"} <= set(steps.worked)
     assert set(steps.worked) | set(steps.cached) == STEPS
@@ -155,7 +154,7 @@ def test_with_nothing_changed_everything_comes_from_the_cache(story, first):
 
 
 def test_a_changed_training_parameter_runs_only_the_trainer_and_what_follows(story, first):
-    """The new model is compared with the first; asked for a gain that it cannot have, it is refused, with the reason."""
+    """The new model is compared with the first; asked for a gain it cannot have, it is refused, with the reason."""
     result, steps = story.run("hps.lr=0.001", "eval.min_mean_iou_change=0.9")
     assert set(steps.worked) - {"Resolver"} == {"Trainer", "Evaluator", "Pusher"}
     assert result.baseline_mean_iou == pytest.approx(first[0].mean_iou)
@@ -183,7 +182,3 @@ def test_a_failing_step_is_named_with_its_own_error(story, tmp_path):
         story.run(f"train.init_from={weights}")
     assert error.value.step == "Trainer"
     assert isinstance(error.value.__cause__, ValueError)
-
-
-def test_the_configuration_of_the_test_is_a_whole_one():
-    assert yaml.safe_load(CONFIG)["name"] == "e2e"

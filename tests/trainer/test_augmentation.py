@@ -34,9 +34,9 @@ def test_nothing_drawn_nothing_changed():
 
 
 def test_flip_turns_the_picture_not_the_canvas():
-    """A picture of 20 columns stays in the first 20 when its place is drawn as 1 (the left edge)."""
+    """A picture of 20 columns stays in the first 20 when its place is drawn as 0 (the left edge)."""
     images, labels, sizes = batch(width=20)
-    augmented, augmented_labels = run(images, labels, sizes, [[0, 0, 0, 1]], scale=(1, 1), flip=1)
+    augmented, augmented_labels = run(images, labels, sizes, [[0, 0, 0, 0]], scale=(1, 1), flip=1)
     np.testing.assert_array_equal(augmented_labels[0, :, :20], labels[0, :, 19::-1])
     np.testing.assert_allclose(augmented[0, :, :20], images[0, :, 19::-1], atol=1e-5)
     assert np.all(augmented_labels[0, :, 20:] == IGNORE_LABEL)
@@ -51,6 +51,7 @@ def test_a_small_picture_lies_anywhere_in_the_canvas_and_is_whole():
     assert (len(rows), len(columns)) == (10, 20)
     assert abs(rows[0] - 11.5) <= 0.5
     assert abs(columns[0] - 6.5) <= 0.5
+    np.testing.assert_array_equal(augmented_labels[0][inside].reshape(10, 20), labels[0, :10, :20])
 
 
 def test_doubling_shows_a_quarter_at_twice_the_size():
@@ -61,7 +62,7 @@ def test_doubling_shows_a_quarter_at_twice_the_size():
 
 def test_halving_leaves_the_rest_to_be_ignored():
     images, labels, sizes = batch()
-    augmented, augmented_labels = run(images, labels, sizes, [[0, 1, 1, 1]], scale=(0.5, 0.5))
+    augmented, augmented_labels = run(images, labels, sizes, [[0, 1, 0, 0]], scale=(0.5, 0.5))
     inside = augmented_labels[0] != IGNORE_LABEL
     assert inside[:16, :16].all()
     assert not inside[17:].any()

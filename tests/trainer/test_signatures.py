@@ -102,5 +102,7 @@ def test_training_sees_what_serving_sees(transformed, network):
     spec = transformed.graph.raw_feature_spec()
     parsed = tf.io.parse_example(transformed.records, spec)
     trained_on = transformed.graph.transform_raw_features(parsed)[features.IMAGE]
-    served = segmenter._transform({features.IMAGE_ENCODED: parsed[features.IMAGE_ENCODED]})[features.IMAGE]
+    served = tf.function(lambda encoded: segmenter._transform({features.IMAGE_ENCODED: encoded})[features.IMAGE])(
+        parsed[features.IMAGE_ENCODED]
+    )
     np.testing.assert_array_equal(trained_on, served)

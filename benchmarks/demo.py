@@ -1,0 +1,67 @@
+"""Times the demo on this machine: a first run, the same run again from the cache, and the checks that must be quick.
+
+.venv/bin/python benchmarks/demo.py
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+DEEPLAB = Path(sys.executable).with_name("deeplab")
+CONFIG = Path(__file__).parents[1] / "configs" / "demo.yaml"
+
+
+def main() -> None:
+    """Prints a Markdown table."""
+    print(
+        f"{cpu_model()}, {len(os.sched_getaffinity(0))} CPUs, {platform.system()}, Python {platform.python_version()}\n"
+    )
+    print("| command | seconds | largest process, MiB |\n|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder, "VOCdevkit", "VOC2012")
+        run = ["run", CONFIG, "--data", data, "--output", Path(folder, "out")]
+        for name, command in (
+            ("`deeplab make-data`", ["make-data", folder]),
+            ("`deeplab run`, first", run),
+            ("`deeplab run` again, all from the cache", run),
+            ("`deeplab check` with the data", ["check", CONFIG, "--data", data]),
+            ("`deeplab check` on a missing file", ["check", Path(folder, "gone.yaml")]),
+            ("`deeplab --help`", ["--help"]),
+        ):
+            seconds, mebibytes, output = measured([DEEPLAB, *command])
+            print(f"| {name} | {seconds:.1f} | {mebibytes:.0f} |", flush=True)
+            if name.endswith("first"):
+                result = [line.strip() for line in output.splitlines() if line.startswith(("mean IoU", "blessed"))]
+    print(f"\nThe first run's result: {'; '.join(' '.join(line.split()) for line in result)}")
+
+
+def measured(command: list) -> tuple[float, float, str]:
+    """Wall-clock seconds, peak resident memory of the largest process so far in MiB, and what was printed."""
+    started = time.monotonic()
+    # A process of its own waits for the command, so that the memory of earlier commands is not counted.
+    code = (
+        "import resource, subprocess, sys; done = subprocess.run(sys.argv[1:], stderr=subprocess.STDOUT);"
+        "print('maxrss', resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *map(str, command)], capture_output=True, text=True, check=True)
+    seconds = time.monotonic() - started
+    output, _, peak = done.stdout.rpartition("maxrss ")
+    return seconds, int(peak) / 1024, output
+
+
+def cpu_model() -> str:
+    """The processor's name, where Linux tells it."""
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+if __name__ == "__main__":
+    main()

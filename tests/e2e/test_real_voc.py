@@ -1,0 +1,57 @@
+"""A run on real Pascal VOC pictures, where some are at hand.
+
+They may not be shipped. The test takes the devkit that the environment variable VOC_DEVKIT names, or a small one in a
+folder beside the project, and is skipped without.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from pipeline.config import load_config
+
+PROJECT = Path(__file__).parents[2]
+DEVKIT = Path(os.environ.get("VOC_DEVKIT", PROJECT.parent / "shared" / "data" / "voc-mini" / "VOCdevkit" / "VOC2012"))
+
+
+class Silent:
+    """A reporter that reports nothing."""
+
+    def step_started(self, step: str) -> None:
+        pass
+
+    def step_finished(self, step: str, *, cached: bool, seconds: float) -> None:
+        pass
+
+
+@pytest.mark.skipif(not DEVKIT.is_dir(), reason="no real VOC pictures here; VOC_DEVKIT can name a devkit")
+def test_a_run_on_real_pictures(tmp_path):
+    from pipeline import local
+
+    overrides = [
+        *("nn_arch.image_size=129", "hps.steps=2", "hps.batch_size=2", "train.init_from=none", "eval.min_mean_iou=0"),
+        *("data.splits.train.list=train", "data.splits.train.masks=SegmentationClass"),
+    ]
+    config = load_config(
+        PROJECT / "configs" / "voc_mobilenetv2.yaml", overrides=overrides, data=DEVKIT, output=tmp_path / "out"
+    )
+    result = local.run(config, Silent())
+    lists = DEVKIT / "ImageSets" / "Segmentation"
+    ids = (lists / "val.txt").read_text().split()
+    assert result.pictures == {"train": len((lists / "train.txt").read_text().split()), "eval": len(ids)}
+    assert result.anomalies == ()
+    assert result.blessed
+
+    serve = tf.saved_model.load(str(result.pushed_to)).signatures["serving_default"]
+    pictures = [DEVKIT / "JPEGImages" / f"{picture_id}.jpg" for picture_id in ids[:3]]
+    for picture, mask in zip(pictures, serve(tf.constant([p.read_bytes() for p in pictures]))["mask"], strict=True):
+        decoded = Image.open(io.BytesIO(mask.numpy()))
+        assert decoded.size == Image.open(picture).size
+        assert np.asarray(decoded).max() < 21
