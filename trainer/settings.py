@@ -27,8 +27,89 @@ def _backbone_name(value: Any) -> Any:
     return value
 
 
-BackboneName = Annotated[Literal["MobileNetV2", "Xception"], BeforeValidator(_backbone_name)]
+BackboneName = Annotated[
+    Literal[
+        "MobileNetV2",
+        "Xception",
+        "ResNet50",
+        "ResNet101",
+        "DenseNet121",
+        "DenseNet169",
+        "DenseNet201",
+        "EfficientNetB0",
+        "EfficientNetB1",
+        "EfficientNetB2",
+        "EfficientNetB3",
+        "EfficientNetB4",
+        "EfficientNetB5",
+        "EfficientNetB6",
+        "EfficientNetB7",
+        "NASNetMobile",
+        "NASNetLarge",
+    ],
+    BeforeValidator(_backbone_name),
+]
 """A backbone by name; 0 and 1 stand for MobileNetV2 and Xception."""
+
+
+class Branch(Section):
+    """One operation of the encoder's middle; its output is concatenated with the others'."""
+
+    op: Literal["conv", "pyramid_pooling"]
+    """`conv`: atrous convolution, separable unless 1x1. `pyramid_pooling`: means over a grid of bins, resized back."""
+    kernel: Annotated[int, Field(ge=1)]
+    """Side of the convolution's kernel, odd; or bins along each side of the picture: 1 is the mean of all of it."""
+    rate: tuple[Positive, Positive] = (1, 1)
+    """Atrous rate, vertical and horizontal, of a convolution."""
+    input: Annotated[int, Field(ge=-1)] = -1
+    """What is read: -1 the backbone's features, otherwise the output of the branch with that index."""
+    target_size_factor: tuple[Literal[1], Literal[1]] = (1, 1)
+    """Size of the output relative to the features': always the same, since all branches are concatenated."""
+
+    @model_validator(mode="after")
+    def _window(self) -> Branch:
+        if self.op == "conv" and self.kernel % 2 == 0:
+            raise ValueError(f"the kernel of a convolution must be odd, found {self.kernel}")
+        return self
+
+
+def _conv(kernel: int, rate: tuple[int, int], source: int = -1) -> Branch:
+    return Branch(op="conv", kernel=kernel, rate=rate, input=source)
+
+
+ENCODER_MIDDLES = {
+    # Atrous spatial pyramid pooling with the image's own mean (arXiv:1706.05587, figure 5), for output stride 16.
+    "aspp": (
+        _conv(1, (1, 1)),
+        _conv(3, (6, 6)),
+        _conv(3, (12, 12)),
+        _conv(3, (18, 18)),
+        Branch(op="pyramid_pooling", kernel=1),
+    ),
+    # The two designs that tonandr/deeplabv3plus_keras publishes, the second for Cityscapes as well.
+    "seed_xception": (
+        _conv(3, (1, 1)),
+        _conv(3, (6, 6), 0),
+        _conv(3, (12, 12), 0),
+        _conv(3, (18, 18), 0),
+        Branch(op="pyramid_pooling", kernel=1, input=0),
+    ),
+    "seed_mobilenetv2": (
+        _conv(3, (1, 1)),
+        _conv(3, (18, 15), 0),
+        _conv(3, (6, 3), 1),
+        _conv(3, (1, 1), 0),
+        _conv(3, (6, 21), 0),
+    ),
+    # The dense prediction cell found by search (arXiv:1809.04184), as TF DeepLab publishes it.
+    "dpc": (
+        _conv(3, (1, 6)),
+        _conv(3, (18, 15), 0),
+        _conv(3, (6, 3), 1),
+        _conv(3, (1, 1), 0),
+        _conv(3, (6, 21), 0),
+    ),
+}
 
 
 class NNArch(Section):
@@ -42,8 +123,16 @@ class NNArch(Section):
     """Pixels of the image per pixel of the backbone's last features."""
     mv2_depth_multiplier: Annotated[float, Field(gt=0, le=4)] = 1.0
     """MobileNetV2's width (`alpha`). ImageNet weights exist for 0.35, 0.5, 0.75, 1.0, 1.3 and 1.4."""
+    encoder_middle_conf: Literal["aspp", "dpc", "seed_xception", "seed_mobilenetv2"] | tuple[Branch, ...] = "aspp"
+    """What stands between backbone and decoder: a design by name, or a list of branches, read from first to last."""
+    conv_rate_multiplier: Positive = 1
+    """Multiplies every rate of the design."""
+    scale_rates: bool | None = None
+    """Multiply the rates by 16 / output_stride as well. Unset: yes for a design by name, no for a list of branches."""
+    depth_multiplier: Positive = 1
+    """Depthwise kernels per channel in the separable convolutions outside the backbone."""
     reduction_size: Positive = 256
-    """Channels of each ASPP branch."""
+    """Channels of each branch."""
     concat_channels: Positive = 256
     """Channels after the branches are concatenated and projected, and of the decoder's convolutions."""
     low_level_channels: Positive = 48
@@ -52,6 +141,39 @@ class NNArch(Section):
     """The decoder of DeepLabV3+. Without it the logits are taken from the ASPP and upsampled, as in DeepLabV3."""
     dropout_rate: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of the ASPP's features that are dropped in training."""
+
+    @model_validator(mode="after")
+    def _branches_form_a_graph(self) -> NNArch:
+        side = -(-self.image_size // self.output_stride)
+        if not self.branches:
+            raise ValueError("encoder_middle_conf must have at least one branch")
+        for index, branch in enumerate(self.branches):
+            if branch.input >= index:
+                raise ValueError(
+                    f"encoder_middle_conf, branch {index}: input {branch.input} is no earlier branch; "
+                    f"allowed: -1 (the backbone's features) to {index - 1}"
+                )
+            if branch.kernel > side:
+                raise ValueError(
+                    f"encoder_middle_conf, branch {index}: kernel {branch.kernel} is larger than the features, "
+                    f"which have {side} x {side} pixels at image_size {self.image_size} and output_stride "
+                    f"{self.output_stride}"
+                )
+        return self
+
+    @property
+    def branches(self) -> tuple[Branch, ...]:
+        """The design as branches, rates as written."""
+        if isinstance(self.encoder_middle_conf, str):
+            return ENCODER_MIDDLES[self.encoder_middle_conf]
+        return self.encoder_middle_conf
+
+    def effective_rate(self, branch: Branch) -> tuple[int, int]:
+        """A branch's rate after `conv_rate_multiplier` and `scale_rates`; at least 1."""
+        scaled = isinstance(self.encoder_middle_conf, str) if self.scale_rates is None else self.scale_rates
+        factor = self.conv_rate_multiplier * (16 / self.output_stride if scaled else 1)
+        vertical, horizontal = (1 if rate == 1 else max(1, round(rate * factor)) for rate in branch.rate)
+        return vertical, horizontal
 
 
 class Hps(Section):
@@ -96,11 +218,28 @@ class Augmentation(Section):
         return self
 
 
+class LossTerm(Section):
+    """One loss of a weighted sum."""
+
+    name: Literal[
+        "cross_entropy", "balanced_cross_entropy", "ohem_cross_entropy", "focal", "dice", "lovasz_softmax"
+    ]
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    hardest: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """For `ohem_cross_entropy`: share of the pixels that is kept."""
+    gamma: Annotated[float, Field(ge=0)] = 2.0
+    """For `focal`."""
+
+
 class Train(Section):
     """How training starts and how it reads its data."""
 
     init_from: str = "imagenet"
     """`imagenet` (Keras downloads the backbone's weights), `none`, or a `.weights.h5` file of the backbone."""
+    loss: Annotated[tuple[LossTerm, ...], Field(min_length=1)] = (LossTerm(name="cross_entropy"),)
+    """A weighted sum of losses, such as `[{name: cross_entropy}, {name: dice, weight: 0.5}]`. Names: cross_entropy,
+    balanced_cross_entropy (classes weighted by their pixels in the training split), ohem_cross_entropy (`hardest`:
+    share of the pixels kept), focal (`gamma`), dice, lovasz_softmax."""
     shuffle_buffer: Positive = 2048
     """Encoded pictures that are held in memory to draw the next one from."""
 

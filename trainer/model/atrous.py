@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import keras
 
-from trainer.model.layers import DilatedMaxPooling2D
+from trainer.model.layers import DilatedPooling2D
 
 CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
-POOLINGS = (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)
+POOLINGS = {keras.layers.MaxPooling2D: "max", keras.layers.AveragePooling2D: "average"}
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def to_output_stride(
         A functional model with the layers, names and weights of `backbone`.
 
     Raises:
-        ValueError: a layer would have to be dilated that no rule exists for.
+        ValueError: the layers cannot be dilated so that their features still meet.
     """
     placements = _place(backbone, output_stride)
 
@@ -61,17 +61,18 @@ def to_output_stride(
         placement = placements[layer.name]
         if isinstance(layer, CONVOLUTIONS):
             config["strides"] = (placement.strides, placement.strides)
-            config["dilation_rate"] = (placement.dilation, placement.dilation)
-            if config["padding"] == "valid" and not isinstance(_source(layer), keras.layers.ZeroPadding2D):
-                config["padding"] = "same"
-        elif isinstance(layer, POOLINGS):
+            if max(layer.kernel_size) > 1:
+                config["dilation_rate"] = (placement.dilation, placement.dilation)
+            config["padding"] = _padding(layer)
+        elif type(layer) in POOLINGS:
             config["strides"] = (placement.strides, placement.strides)
-            if placement.dilation > 1:
-                layer_class, config = _dilated_pooling(layer, placement)
+            config["padding"] = _padding(layer)
+            if placement.dilation > 1 and max(layer.pool_size) > 1:
+                layer_class, config = DilatedPooling2D, _dilated_pooling(layer, placement)
         elif isinstance(layer, keras.layers.ZeroPadding2D):
-            reader = _reader(layer)
-            reach = [placements[reader.name].dilation * (size // 2) for size in reader.kernel_size]
-            config["padding"] = tuple((side, side) for side in reach)
+            config["padding"] = _zero_padding(layer, placements)
+        elif isinstance(layer, keras.layers.Cropping2D):
+            config["cropping"] = _scaled(layer.cropping, placement.rate)
         if configure is not None:
             configure(layer, config)
         return layer_class.from_config(config)
@@ -92,7 +93,7 @@ def _place(backbone: keras.Model, output_stride: int) -> dict[str, Placement]:
         if len(sources) != 1:
             raise ValueError(f"layer {layer.name!r} joins features of different strides: {sorted(sources)}")
         ((stride, rate),) = sources
-        own = layer.strides[0] if isinstance(layer, CONVOLUTIONS + POOLINGS) else 1
+        own = layer.strides[0] if isinstance(layer, (*CONVOLUTIONS, *POOLINGS)) else 1
         if stride * own <= output_stride:
             placements[layer.name] = Placement(stride * own, rate, dilation=rate, strides=own)
         else:
@@ -100,14 +101,44 @@ def _place(backbone: keras.Model, output_stride: int) -> dict[str, Placement]:
     return placements
 
 
-def _dilated_pooling(layer: keras.Layer, placement: Placement) -> tuple[type[keras.Layer], dict]:
-    if not isinstance(layer, keras.layers.MaxPooling2D) or layer.padding != "same":
-        raise ValueError(f"no atrous form of {type(layer).__name__} {layer.name!r} with padding {layer.padding!r}")
-    return DilatedMaxPooling2D, {
+def _padding(layer: keras.Layer) -> str:
+    """The layer's own padding, or "same" where a VALID window would lose the border of the image.
+
+    A VALID window after a ZeroPadding2D stays as it is: the padding is widened instead.
+    """
+    padded_before = isinstance(_sources(layer)[0], keras.layers.ZeroPadding2D)
+    return layer.padding if padded_before else "same"
+
+
+def _zero_padding(layer: keras.Layer, placements: dict[str, Placement]) -> tuple:
+    """Half the dilated window of what reads the padded features, on every side, at odd and even sizes alike."""
+    readers = _readers(layer)
+    if all(isinstance(reader, keras.layers.Cropping2D) for reader in readers):
+        # NASNet shifts its features by a pixel: pads at one side, crops at the other.
+        return _scaled(layer.padding, placements[layer.name].rate)
+    reaches = {
+        placements[reader.name].dilation * (size // 2)
+        for reader in readers
+        for size in (reader.kernel_size if isinstance(reader, CONVOLUTIONS) else reader.pool_size)
+    }
+    if len(reaches) != 1:
+        raise ValueError(f"padding {layer.name!r} is read by windows of different sizes: {sorted(reaches)}")
+    (reach,) = reaches
+    return ((reach, reach), (reach, reach))
+
+
+def _dilated_pooling(layer: keras.Layer, placement: Placement) -> dict:
+    return {
         "name": layer.name,
+        "operation": POOLINGS[type(layer)],
         "pool_size": layer.pool_size[0],
         "dilation_rate": placement.dilation,
+        "padding": _padding(layer),
     }
+
+
+def _scaled(sides: tuple, factor: int) -> tuple:
+    return tuple((before * factor, after * factor) for before, after in sides)
 
 
 def _sources(layer: keras.Layer) -> list[keras.Layer]:
@@ -116,12 +147,6 @@ def _sources(layer: keras.Layer) -> list[keras.Layer]:
     return [parent.operation for parent in node.parent_nodes]
 
 
-def _source(layer: keras.Layer) -> keras.Layer:
-    (source,) = _sources(layer)
-    return source
-
-
-def _reader(layer: keras.Layer) -> keras.Layer:
-    """The one layer that reads the output of `layer`."""
-    (node,) = layer._outbound_nodes
-    return node.operation
+def _readers(layer: keras.Layer) -> list[keras.Layer]:
+    """The layers that read the output of `layer`."""
+    return [node.operation for node in layer._outbound_nodes]

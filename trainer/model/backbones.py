@@ -14,14 +14,16 @@ from trainer.settings import NNArch
 
 @dataclass(frozen=True)
 class Normalisation:
-    """How 8-bit RGB becomes the numbers that a backbone was pretrained on: (pixel - mean) / scale."""
+    """How 8-bit RGB becomes the numbers that a network reads: (pixel - mean) / scale."""
 
     mean: tuple[float, float, float]
     """Pixel value that becomes 0, per channel, 0 to 255. Padding has this value."""
-    scale: float
+    scale: tuple[float, float, float]
 
 
-MINUS_ONE_TO_ONE = Normalisation(mean=(127.5, 127.5, 127.5), scale=127.5)
+MINUS_ONE_TO_ONE = Normalisation(mean=(127.5, 127.5, 127.5), scale=(127.5, 127.5, 127.5))
+IMAGENET_STATISTICS = Normalisation(mean=(123.675, 116.28, 103.53), scale=(58.395, 57.12, 57.375))
+IMAGENET_MEAN = Normalisation(mean=(123.68, 116.779, 103.939), scale=(1.0, 1.0, 1.0))
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,78 @@ class Backbone:
     high_level_tap: str
     """Layer whose output the ASPP reads."""
     normalisation: Normalisation
+    """Of the canvas: what `keras.applications` asks for, but for the order of the channels and what follows."""
+    reads: str = "normalised"
+    """`normalised`; `bgr`: with the channels in that order; `pixels`: as 0 to 255, for it normalises by itself."""
+    fixed_size: int | None = None
+    """Size of image to build the original with, where its graph cannot be built for any size."""
 
+
+def _efficientnet(build: Callable[..., keras.Model], low_level_tap: str) -> Backbone:
+    return Backbone(build, low_level_tap, "top_activation", IMAGENET_STATISTICS, reads="pixels")
+
+
+_apps = keras.applications
 
 BACKBONES = {
-    "MobileNetV2": Backbone(keras.applications.MobileNetV2, "block_2_add", "out_relu", MINUS_ONE_TO_ONE),
-    "Xception": Backbone(keras.applications.Xception, "block3_sepconv2_bn", "block14_sepconv2_act", MINUS_ONE_TO_ONE),
+    "MobileNetV2": Backbone(_apps.MobileNetV2, "block_2_add", "out_relu", MINUS_ONE_TO_ONE),
+    "Xception": Backbone(_apps.Xception, "block3_sepconv2_bn", "block14_sepconv2_act", MINUS_ONE_TO_ONE),
+    "ResNet50": Backbone(_apps.ResNet50, "conv2_block3_out", "conv5_block3_out", IMAGENET_MEAN, reads="bgr"),
+    "ResNet101": Backbone(_apps.ResNet101, "conv2_block3_out", "conv5_block3_out", IMAGENET_MEAN, reads="bgr"),
+    "DenseNet121": Backbone(_apps.DenseNet121, "pool2_relu", "relu", IMAGENET_STATISTICS),
+    "DenseNet169": Backbone(_apps.DenseNet169, "pool2_relu", "relu", IMAGENET_STATISTICS),
+    "DenseNet201": Backbone(_apps.DenseNet201, "pool2_relu", "relu", IMAGENET_STATISTICS),
+    "EfficientNetB0": _efficientnet(_apps.EfficientNetB0, "block2b_add"),
+    "EfficientNetB1": _efficientnet(_apps.EfficientNetB1, "block2c_add"),
+    "EfficientNetB2": _efficientnet(_apps.EfficientNetB2, "block2c_add"),
+    "EfficientNetB3": _efficientnet(_apps.EfficientNetB3, "block2c_add"),
+    "EfficientNetB4": _efficientnet(_apps.EfficientNetB4, "block2d_add"),
+    "EfficientNetB5": _efficientnet(_apps.EfficientNetB5, "block2e_add"),
+    "EfficientNetB6": _efficientnet(_apps.EfficientNetB6, "block2f_add"),
+    "EfficientNetB7": _efficientnet(_apps.EfficientNetB7, "block2g_add"),
+    "NASNetMobile": Backbone(
+        _apps.NASNetMobile, "reduction_concat_stem_1", "normal_concat_12", MINUS_ONE_TO_ONE, fixed_size=225
+    ),
+    "NASNetLarge": Backbone(
+        _apps.NASNetLarge, "reduction_concat_stem_1", "normal_concat_18", MINUS_ONE_TO_ONE, fixed_size=225
+    ),
 }
+
+
+def original_backbone(name: str, *, alpha: float = 1.0, weights: str = "none") -> keras.Model:
+    """The network of `keras.applications`, without its classifier.
+
+    Args:
+        name: a key of `BACKBONES`.
+        alpha: MobileNetV2's width.
+        weights: `imagenet`, `none`, or the path of a `.weights.h5` file.
+
+    Raises:
+        ValueError: the weights are of another network.
+        FileNotFoundError: there is no such weights file.
+        ConnectionError: the ImageNet weights cannot be downloaded.
+    """
+    backbone = BACKBONES[name]
+    # Any size, so that no lower bound on the size of a classified image applies.
+    size = backbone.fixed_size
+    arguments = {"include_top": False, "input_shape": (size, size, 3)}
+    if name == "MobileNetV2":
+        arguments["alpha"] = alpha
+    if weights == "imagenet":
+        try:
+            return backbone.build(weights="imagenet", **arguments)
+        # `keras.utils.get_file` raises a bare Exception.
+        except Exception as error:
+            if "URL fetch failure" not in str(error):
+                raise
+            raise ConnectionError(
+                f"train.init_from: the ImageNet weights of {name} cannot be downloaded ({error}); "
+                "give the path of a .weights.h5 file, or none"
+            ) from error
+    network = backbone.build(weights=None, **arguments)
+    if weights != "none":
+        _load_weights(network, Path(weights))
+    return network
 
 
 def build_backbone(
@@ -55,29 +123,15 @@ def build_backbone(
     Args:
         name: a key of `BACKBONES`.
         nn_arch: the network's settings.
-        weights: `imagenet`, `none`, or the path of a `.weights.h5` file of this backbone without its classifier.
+        weights: see `original_backbone`, which also says what is raised.
         weight_decay: see `Hps.weight_decay`.
         bn_momentum: momentum of the batch normalisations' statistics; None keeps the backbone's own.
 
     Returns:
-        A model from images float32[N, S, S, 3], normalised, to the low-level features at stride 4 and the high-level
-        features at the output stride.
-
-    Raises:
-        ValueError: the weights are of another network.
-        FileNotFoundError: there is no such weights file.
+        A model from images float32[N, S, S, 3], normalised as the table says, to the low-level features at stride 4
+        and the high-level features at the output stride.
     """
     backbone = BACKBONES[name]
-    width = {"alpha": nn_arch.mv2_depth_multiplier} if name == "MobileNetV2" else {}
-    network = backbone.build(
-        include_top=False,
-        weights="imagenet" if weights == "imagenet" else None,
-        # Left open here, so that no backbone's lower bound on the size of a classified image applies.
-        input_shape=(None, None, 3),
-        **width,
-    )
-    if weights not in ("imagenet", "none"):
-        _load_weights(network, Path(weights))
 
     def configure(layer: keras.Layer, config: dict) -> None:
         if isinstance(layer, keras.layers.BatchNormalization) and bn_momentum is not None:
@@ -88,14 +142,29 @@ def build_backbone(
             config["kernel_regularizer"] = kernel_regularizer(weight_decay)
 
     images = keras.Input((nn_arch.image_size, nn_arch.image_size, 3))
-    network = to_output_stride(network, nn_arch.output_stride, images=images, configure=configure)
+    network = to_output_stride(
+        original_backbone(name, alpha=nn_arch.mv2_depth_multiplier, weights=weights),
+        nn_arch.output_stride,
+        images=_as_read(images, backbone),
+        configure=configure,
+    )
     taps = [network.get_layer(tap).output for tap in (backbone.low_level_tap, backbone.high_level_tap)]
-    return keras.Model(network.input, taps, name="backbone")
+    return keras.Model(images, taps, name="backbone")
 
 
 def kernel_regularizer(weight_decay: float) -> keras.regularizers.Regularizer | None:
     """Weight decay as TF-slim means it. Depthwise kernels have none, as in TF DeepLab."""
     return keras.regularizers.L2(weight_decay / 2) if weight_decay else None
+
+
+def _as_read(images, backbone: Backbone):
+    """Normalised canvases float32[N, S, S, 3] as the backbone reads them."""
+    if backbone.reads == "bgr":
+        return images[..., ::-1]
+    if backbone.reads == "pixels":
+        mean, scale = backbone.normalisation.mean, backbone.normalisation.scale
+        return keras.layers.Rescaling(scale, mean, name="pixels")(images)
+    return images
 
 
 def _load_weights(network: keras.Model, path: Path) -> None:

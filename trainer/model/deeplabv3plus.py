@@ -6,12 +6,10 @@ import keras
 from keras import layers
 
 from trainer.model.backbones import build_backbone, kernel_regularizer
-from trainer.model.layers import AlignedUpsampling
+from trainer.model.layers import AlignedUpsampling, GridPooling, GridUpsampling
 from trainer.settings import NNArch
 
 LOW_LEVEL_STRIDE = 4
-ASPP_RATES = (6, 12, 18)
-"""Atrous rates at output stride 16; at 8 they double, so that they reach as far on the image."""
 
 
 def deeplabv3plus(
@@ -38,11 +36,11 @@ def deeplabv3plus(
         ValueError: the weights are of another network.
         FileNotFoundError: there is no such weights file.
     """
-    block = _Block(weight_decay, bn_momentum)
+    block = _Block(weight_decay, bn_momentum, nn_arch.depth_multiplier)
     backbone = build_backbone(base_model, nn_arch, weights=weights, weight_decay=weight_decay, bn_momentum=bn_momentum)
     images = keras.Input((nn_arch.image_size, nn_arch.image_size, 3), name="image")
     low_level, high_level = backbone(images)
-    features = aspp(high_level, nn_arch, block)
+    features = encoder_middle(high_level, nn_arch, block)
     stride: int = nn_arch.output_stride
     if nn_arch.boundary_refinement:
         features = decoder(features, low_level, nn_arch, block)
@@ -55,8 +53,8 @@ def deeplabv3plus(
     return keras.Model(images, logits, name="deeplabv3plus")
 
 
-def aspp(features, nn_arch: NNArch, block: _Block):
-    """Atrous spatial pyramid pooling: one 1x1 branch, three atrous 3x3 branches and the image's own mean, projected.
+def encoder_middle(features, nn_arch: NNArch, block: _Block):
+    """The branches of `nn_arch.encoder_middle_conf`, concatenated and projected; by default the paper's ASPP.
 
     Args:
         features: float[N, h, w, D], the backbone's high-level features.
@@ -64,23 +62,33 @@ def aspp(features, nn_arch: NNArch, block: _Block):
     Returns:
         float[N, h, w, concat_channels].
     """
-    width = nn_arch.reduction_size
-    branches = [block.conv(features, width, name="aspp_1x1")]
-    for rate in ASPP_RATES:
-        rate = max(1, rate * 16 // nn_arch.output_stride)
-        branches.append(block.separable_conv(features, width, rate=rate, name=f"aspp_rate{rate}"))
-    branches.append(image_pooling(features, width, block))
-    concatenated = layers.Concatenate(name="aspp_concat")(branches)
+    outputs: list = []
+    for index, branch in enumerate(nn_arch.branches):
+        source = features if branch.input == -1 else outputs[branch.input]
+        name = f"aspp_{index}"
+        if branch.op == "pyramid_pooling":
+            outputs.append(pyramid_pooling(source, branch.kernel, nn_arch.reduction_size, block, name=name))
+        elif branch.kernel == 1:
+            outputs.append(block.conv(source, nn_arch.reduction_size, name=name))
+        else:
+            rate = nn_arch.effective_rate(branch)
+            outputs.append(
+                block.separable_conv(source, nn_arch.reduction_size, kernel=branch.kernel, rate=rate, name=name)
+            )
+    concatenated = layers.Concatenate(name="aspp_concat")(outputs) if len(outputs) > 1 else outputs[0]
     projected = block.conv(concatenated, nn_arch.concat_channels, name="aspp_projection")
     return layers.Dropout(nn_arch.dropout_rate, name="aspp_dropout")(projected)
 
 
-def image_pooling(features, width: int, block: _Block):
-    """The mean of the whole image's features, through a 1x1 convolution, at every pixel (arXiv:1506.04579)."""
-    height, length = features.shape[1:3]
-    pooled = layers.GlobalAveragePooling2D(keepdims=True, name="image_pooling")(features)
-    pooled = block.conv(pooled, width, name="image_pooling")
-    return layers.UpSampling2D((height, length), interpolation="nearest", name="image_pooling_broadcast")(pooled)
+def pyramid_pooling(features, bins: int, width: int, block: _Block, *, name: str):
+    """Means over a grid of bins, through a 1x1 convolution, back at every pixel (arXiv:1612.01105).
+
+    With one bin this is image pooling (arXiv:1506.04579): the mean of all features beside each of them.
+    """
+    size = features.shape[1:3]
+    pooled = GridPooling(bins, name=f"{name}_pooling")(features)
+    pooled = block.conv(pooled, width, name=name)
+    return GridUpsampling(size, name=f"{name}_upsampling")(pooled)
 
 
 def decoder(features, low_level, nn_arch: NNArch, block: _Block):
@@ -105,9 +113,10 @@ def decoder(features, low_level, nn_arch: NNArch, block: _Block):
 class _Block:
     """Convolutions followed by batch normalisation and ReLU, as every box outside the backbone has them."""
 
-    def __init__(self, weight_decay: float, bn_momentum: float):
+    def __init__(self, weight_decay: float, bn_momentum: float, depth_multiplier: int):
         self._weight_decay = weight_decay
         self._bn_momentum = bn_momentum
+        self._depth_multiplier = depth_multiplier
 
     def conv(self, features, width: int, *, name: str):
         """1x1 convolution."""
@@ -116,10 +125,17 @@ class _Block:
         )
         return self._normalised(conv(features), name)
 
-    def separable_conv(self, features, width: int, *, rate: int = 1, name: str):
-        """Atrous separable 3x3 convolution, with normalisation and ReLU after either half (arXiv:1802.02611, 3.1)."""
+    def separable_conv(
+        self, features, width: int, *, kernel: int = 3, rate: tuple[int, int] = (1, 1), name: str
+    ):
+        """Atrous separable convolution, with normalisation and ReLU after either half (arXiv:1802.02611, 3.1)."""
         depthwise = layers.DepthwiseConv2D(
-            3, padding="same", dilation_rate=rate, use_bias=False, name=f"{name}_depthwise"
+            kernel,
+            padding="same",
+            dilation_rate=rate,
+            depth_multiplier=self._depth_multiplier,
+            use_bias=False,
+            name=f"{name}_depthwise",
         )
         return self.conv(self._normalised(depthwise(features), f"{name}_depthwise"), width, name=name)
 

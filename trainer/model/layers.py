@@ -32,12 +32,8 @@ class AlignedUpsampling(keras.layers.Layer):
 
     def call(self, features):
         """float[N, h, w, C] -> float[N, *size, C]."""
-        _, height, width, channels = features.shape
         # Matrix products, for their gradients are matrix products again: on a CPU far cheaper than those of slicing.
-        rows = ops.convert_to_tensor(self._rows, features.dtype)
-        columns = ops.convert_to_tensor(self._columns, features.dtype)
-        features = ops.matmul(rows, ops.reshape(features, (-1, height, width * channels)))
-        return ops.matmul(columns, ops.reshape(features, (-1, self.size[0], width, channels)))
+        return _multiply_along_both(features, self._rows, self._columns)
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], *self.size, input_shape[3])
@@ -59,34 +55,134 @@ def _interpolation_matrix(length: int, size: int, factor: int) -> np.ndarray:
 
 
 @keras.saving.register_keras_serializable("deeplab")
-class DilatedMaxPooling2D(keras.layers.Layer):
-    """Max pooling of stride 1 over a window with holes, which Keras' own pooling cannot do.
+class GridPooling(keras.layers.Layer):
+    """Means over a grid of bins that cover the features, whatever their size.
 
     Args:
-        pool_size: pixels read along each side of the window; odd.
-        dilation_rate: distance between the pixels read.
+        bins: along each side.
     """
 
-    def __init__(self, pool_size: int, dilation_rate: int, **kwargs):
+    def __init__(self, bins: int, **kwargs):
         super().__init__(**kwargs)
-        self.pool_size = pool_size
-        self.dilation_rate = dilation_rate
+        self.bins = bins
 
     def call(self, features):
-        """float[N, H, W, C] -> float[N, H, W, C]."""
-        reach = self.pool_size // 2 * self.dilation_rate
-        for axis in (1, 2):
-            padding = [(0, 0)] * 4
-            padding[axis] = (reach, reach)
-            length = features.shape[axis]
-            padded = ops.pad(features, padding, constant_values=-float("inf"))
-            for start in range(0, 2 * reach + 1, self.dilation_rate):
-                window = padded[:, start : start + length] if axis == 1 else padded[:, :, start : start + length]
-                features = ops.maximum(features, window)
-        return features
+        """float[N, h, w, C] -> float[N, bins, bins, C]."""
+        if self.bins == 1:
+            return ops.mean(features, axis=(1, 2), keepdims=True)
+        _, height, width, _ = features.shape
+        rows, columns = _bin_matrix(height, self.bins), _bin_matrix(width, self.bins)
+        return _multiply_along_both(features, rows, columns)
 
     def compute_output_shape(self, input_shape):
-        return input_shape
+        return (input_shape[0], self.bins, self.bins, input_shape[3])
 
     def get_config(self):
-        return {**super().get_config(), "pool_size": self.pool_size, "dilation_rate": self.dilation_rate}
+        return {**super().get_config(), "bins": self.bins}
+
+
+@keras.saving.register_keras_serializable("deeplab")
+class GridUpsampling(keras.layers.Layer):
+    """Bilinear upsampling of the means of a grid of bins, each of which lies in the middle of its bin.
+
+    Args:
+        size: (height, width) of the output.
+    """
+
+    def __init__(self, size: tuple[int, int], **kwargs):
+        super().__init__(**kwargs)
+        self.size = tuple(size)
+
+    def call(self, features):
+        """float[N, bins, bins, C] -> float[N, *size, C]."""
+        if features.shape[1] == 1:
+            return ops.broadcast_to(features, (ops.shape(features)[0], *self.size, features.shape[3]))
+        return ops.image.resize(features, self.size, interpolation="bilinear")
+
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], *self.size, input_shape[3])
+
+    def get_config(self):
+        return {**super().get_config(), "size": self.size}
+
+
+def _bin_matrix(length: int, bins: int) -> np.ndarray:
+    """float32[bins, length]: the weight of each feature in each mean; bins overlap where they do not divide evenly."""
+    matrix = np.zeros((bins, length), np.float32)
+    for index in range(bins):
+        start, end = index * length // bins, -(-(index + 1) * length // bins)
+        matrix[index, start:end] = 1 / (end - start)
+    return matrix
+
+
+def _multiply_along_both(features, rows: np.ndarray, columns: np.ndarray):
+    """Multiplies float[N, h, w, C] by rows[H, h] from above and by columns[W, w] from the left: float[N, H, W, C]."""
+    _, height, width, channels = features.shape
+    features = ops.matmul(ops.convert_to_tensor(rows, features.dtype), ops.reshape(features, (-1, height, width * channels)))
+    features = ops.reshape(features, (-1, rows.shape[0], width, channels))
+    return ops.matmul(ops.convert_to_tensor(columns, features.dtype), features)
+
+
+@keras.saving.register_keras_serializable("deeplab")
+class DilatedPooling2D(keras.layers.Layer):
+    """Pooling of stride 1 over a window with holes, which Keras' own pooling cannot do.
+
+    Args:
+        operation: "max" or "average"; an average is over the pixels that lie inside the features.
+        pool_size: pixels read along each side of the window.
+        dilation_rate: distance between the pixels read.
+        padding: "same" or "valid", as for Keras' own pooling.
+    """
+
+    def __init__(self, operation: str, pool_size: int, dilation_rate: int, padding: str = "same", **kwargs):
+        super().__init__(**kwargs)
+        self.operation = operation
+        self.pool_size = pool_size
+        self.dilation_rate = dilation_rate
+        self.padding = padding
+
+    def call(self, features):
+        """float[N, H, W, C] -> float[N, H, W, C], or less of H and W where the window must lie inside."""
+        if self.operation == "max":
+            return self._pooled(features, ops.maximum, outside=-float("inf"))
+        inside = self._pooled(ops.ones_like(features[:1, :, :, :1]), ops.add, outside=0.0)
+        return self._pooled(features, ops.add, outside=0.0) / inside
+
+    def _pooled(self, features, combine, outside: float):
+        for axis in (1, 2):
+            features = self._pooled_along(features, axis, combine, outside)
+        return features
+
+    def _pooled_along(self, features, axis: int, combine, outside: float):
+        """Combines the pixels of the window along one axis; both operations fall into one axis after the other."""
+        reach = (self.pool_size - 1) * self.dilation_rate
+        if self.padding == "same":
+            # A window of even size reaches farther to the end, as TensorFlow's does.
+            before = (self.pool_size - 1) // 2 * self.dilation_rate
+            padding = [(0, 0)] * 4
+            padding[axis] = (before, reach - before)
+            features = ops.pad(features, padding, constant_values=outside)
+        length = features.shape[axis] - reach
+        windows = [
+            features[:, start : start + length] if axis == 1 else features[:, :, start : start + length]
+            for start in range(0, reach + 1, self.dilation_rate)
+        ]
+        combined = windows[0]
+        for window in windows[1:]:
+            combined = combine(combined, window)
+        return combined
+
+    def compute_output_shape(self, input_shape):
+        if self.padding == "same":
+            return input_shape
+        reach = (self.pool_size - 1) * self.dilation_rate
+        return (input_shape[0], input_shape[1] - reach, input_shape[2] - reach, input_shape[3])
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "operation": self.operation,
+            "pool_size": self.pool_size,
+            "dilation_rate": self.dilation_rate,
+            "padding": self.padding,
+        }

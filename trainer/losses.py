@@ -1,0 +1,169 @@
+"""Losses for segmentation, in pure Keras: from logits, pixels labelled `IGNORE_LABEL` left out.
+
+Every loss takes labels integer[N, H, W] and logits float32[N, H, W, C] and gives one number for the batch. Without any
+pixel that counts it is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+from keras import ops
+
+from trainer.settings import LossTerm
+from trainer.voc import IGNORE_LABEL
+
+
+def weighted_sum(terms: Sequence[LossTerm], class_pixels: np.ndarray | None = None) -> Callable:
+    """The loss that a configuration describes.
+
+    Args:
+        terms: which losses, with which weights.
+        class_pixels: int64[C], pixels of each class in the training split; `balanced_cross_entropy` needs it.
+
+    Returns:
+        A function of labels and logits.
+    """
+    functions = []
+    for term in terms:
+        function: Callable = _LOSSES[term.name]
+        if term.name == "balanced_cross_entropy":
+            assert class_pixels is not None
+            function = partial(function, class_weights=median_frequency_weights(class_pixels))
+        elif term.name == "ohem_cross_entropy":
+            function = partial(function, hardest=term.hardest)
+        elif term.name == "focal":
+            function = partial(function, gamma=term.gamma)
+        functions.append((term.weight, function))
+
+    def loss(labels, logits):
+        return sum(weight * function(labels, logits) for weight, function in functions)
+
+    return loss
+
+
+def cross_entropy(labels, logits):
+    """Mean over the pixels that count."""
+    valid, _ = _valid(labels)
+    return _mean(_pixel_cross_entropy(labels, logits), valid)
+
+
+def balanced_cross_entropy(labels, logits, class_weights: np.ndarray):
+    """Mean weighted by the label's class.
+
+    Args:
+        class_weights: float[C].
+    """
+    valid, safe = _valid(labels)
+    weights = ops.take(ops.convert_to_tensor(class_weights, "float32"), safe) * valid
+    return _mean(_pixel_cross_entropy(labels, logits), weights)
+
+
+def median_frequency_weights(class_pixels: np.ndarray) -> np.ndarray:
+    """Median frequency balancing (arXiv:1411.4734, section 6.3.2): the median share of a class, over the class's own.
+
+    Args:
+        class_pixels: int64[C].
+
+    Returns:
+        float64[C]; 0 for a class that has no pixels.
+    """
+    pixels = np.asarray(class_pixels, np.float64)
+    present = pixels > 0
+    median = np.median(pixels[present]) if present.any() else 0.0
+    return np.divide(median, pixels, out=np.zeros_like(pixels), where=present)
+
+
+def ohem_cross_entropy(labels, logits, hardest: float = 0.25):
+    """Online hard example mining (arXiv:1604.03540) on pixels: the mean over those with the largest cross entropy.
+
+    Args:
+        hardest: share of the pixels that count which is kept, at least one pixel.
+    """
+    valid, _ = _valid(labels)
+    valid = ops.reshape(valid, (-1,))
+    # Ignored pixels go below every loss, which is never negative.
+    losses = ops.where(valid > 0, ops.reshape(_pixel_cross_entropy(labels, logits), (-1,)), -1.0)
+    losses = ops.flip(ops.sort(losses), axis=0)
+    kept = ops.maximum(ops.ceil(hardest * ops.sum(valid)), 1.0)
+    rank = ops.cast(ops.arange(losses.shape[0]), "float32")
+    return _mean(losses, ops.cast(ops.logical_and(rank < kept, losses >= 0), "float32"))
+
+
+def focal(labels, logits, gamma: float = 2.0):
+    """Focal loss (arXiv:1708.02002): cross entropy times (1 - probability of the label) ** gamma.
+
+    Args:
+        gamma: how much less an easy pixel counts; 0 is cross entropy.
+    """
+    valid, _ = _valid(labels)
+    pixel_loss = _pixel_cross_entropy(labels, logits)
+    return _mean((1 - ops.exp(-pixel_loss)) ** gamma * pixel_loss, valid)
+
+
+def dice(labels, logits):
+    """Soft Dice loss (arXiv:1606.04797) over the batch, mean over the classes that its labels have."""
+    probabilities, one_hot = _probabilities_and_one_hot(labels, logits)
+    overlap = ops.sum(probabilities * one_hot, axis=0)
+    pixels = ops.sum(one_hot, axis=0)
+    coefficient = 2 * overlap / ops.maximum(ops.sum(probabilities, axis=0) + pixels, 1e-6)
+    return _mean(1 - coefficient, ops.cast(pixels > 0, "float32"))
+
+
+def lovasz_softmax(labels, logits):
+    """Lovasz-softmax (arXiv:1705.08790, algorithm 1) over the batch, mean over the classes that its labels have."""
+    probabilities, one_hot = _probabilities_and_one_hot(labels, logits)
+    losses, present = [], []
+    for index in range(logits.shape[-1]):
+        foreground = one_hot[:, index]
+        # Ignored pixels have neither label nor probability, so no error: they come last and change nothing.
+        errors = ops.abs(foreground - probabilities[:, index])
+        order = ops.argsort(-errors)
+        errors, foreground = ops.take(errors, order), ops.take(foreground, order)
+        total = ops.sum(foreground)
+        intersection = total - ops.cumsum(foreground)
+        union = total + ops.cumsum(1 - foreground)
+        jaccard = 1 - intersection / ops.maximum(union, 1e-6)
+        steps = ops.concatenate([jaccard[:1], jaccard[1:] - jaccard[:-1]])
+        losses.append(ops.sum(errors * ops.stop_gradient(steps)))
+        present.append(ops.cast(total > 0, "float32"))
+    return _mean(ops.stack(losses), ops.stack(present))
+
+
+_LOSSES: dict[str, Callable] = {
+    "cross_entropy": cross_entropy,
+    "balanced_cross_entropy": balanced_cross_entropy,
+    "ohem_cross_entropy": ohem_cross_entropy,
+    "focal": focal,
+    "dice": dice,
+    "lovasz_softmax": lovasz_softmax,
+}
+
+
+def _valid(labels):
+    """1 where a pixel counts, float32[N, H, W], and the labels with 0 where it does not."""
+    labels = ops.cast(labels, "int32")
+    counts = ops.not_equal(labels, IGNORE_LABEL)
+    return ops.cast(counts, "float32"), ops.where(counts, labels, 0)
+
+
+def _pixel_cross_entropy(labels, logits):
+    """float32[N, H, W]; what stands at ignored pixels has no meaning."""
+    _, safe = _valid(labels)
+    return ops.sparse_categorical_crossentropy(safe, logits, from_logits=True)
+
+
+def _probabilities_and_one_hot(labels, logits):
+    """Both float32[N * H * W, C], 0 at ignored pixels."""
+    valid, safe = _valid(labels)
+    classes = logits.shape[-1]
+    valid = ops.reshape(valid, (-1, 1))
+    probabilities = ops.reshape(ops.softmax(logits), (-1, classes)) * valid
+    return probabilities, ops.one_hot(ops.reshape(safe, (-1,)), classes) * valid
+
+
+def _mean(values, weights):
+    """Weighted mean; 0 where all weights are 0."""
+    return ops.sum(values * weights) / ops.maximum(ops.sum(weights), 1e-6)
