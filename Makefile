@@ -22,12 +22,12 @@ lint:
 	.venv/bin/lint-imports
 
 lock: ## Renew the locked requirements.
-	uv pip compile --quiet --upgrade pyproject.toml --generate-hashes --python-version 3.11 -o requirements.txt
-	uv pip compile --quiet --upgrade pyproject.toml --extra dev --generate-hashes --python-version 3.11 \
+	$$(tools/find-uv) pip compile --quiet --upgrade pyproject.toml --generate-hashes --python-version 3.11 -o requirements.txt
+	$$(tools/find-uv) pip compile --quiet --upgrade pyproject.toml --extra dev --generate-hashes --python-version 3.11 \
 	  --constraint requirements.txt -o requirements-dev.txt
 
 docs: ## Renew the pages that are made from the code.
 	.venv/bin/python -m pipeline.config_reference
 
-clean: ## Remove what runs and the set-up made.
-	rm -rf runs .venv .uv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info
+clean: ## Remove what the set-up and the tests made; what runs made stays.
+	rm -rf .venv .uv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info

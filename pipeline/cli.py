@@ -10,13 +10,16 @@ from datetime import datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from pipeline.config import Config, ConfigError, load_config
+
+if TYPE_CHECKING:
+    from components.voc_example_gen.devkit import Pair
 
 app = typer.Typer(
     help="Train DeepLabV3+ on a Pascal VOC folder, judge it by mean IoU and push it as a SavedModel.",
@@ -37,6 +40,10 @@ Overrides = Annotated[
 ]
 
 
+Splits = dict[str, list["Pair"]]
+"""The pairs of each split."""
+
+
 class CommandError(Exception):
     """The command cannot do what it was asked; the message says why and what to do."""
 
@@ -54,8 +61,8 @@ def run(
 ) -> None:
     """Run the pipeline on this machine. Run it again to go on where it stopped, or to redo only what has changed."""
     config = load_config(config_file, overrides=overrides or (), data=data, output=output)
-    for overlap in _check_lists(config):
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"warning: {overlap}")
+    for overlap in _overlaps(_read_splits(config)):
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[yellow]warning:[/] {escape(overlap)}")
     started = time.monotonic()
     with _output_folder(config) as log_file:
         _run(config, log_file, started, verbose=verbose)
@@ -67,7 +74,8 @@ def _run(config: Config, log_file: Path, started: float, *, verbose: bool) -> No
     # oneDNN's notice and the like; the log has it with --verbose or without.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
     with captured_output(log_file, verbose=verbose) as console, logging_to(console):
-        console.print(f"{config.name}: everything goes to {config.output_directory}, the full log to {log_file.name}")
+        log = log_file.relative_to(config.output_directory)
+        console.print(escape(f"{config.name}: everything goes to {config.output_directory}, the full log to {log}"))
         reporter = ConsoleReporter(console)
         with reporter:
             from pipeline import local
@@ -80,15 +88,17 @@ def _run(config: Config, log_file: Path, started: float, *, verbose: bool) -> No
 
 
 def _step_failure(step: str, error: Exception, log_file: Path) -> str:
-    """A step's failure for a person: the last line says most, the rest is in the log."""
+    """A step's failure for a person: the line that says most, the rest is in the log."""
     from components.voc_example_gen.devkit import DataError
 
     cause = error.__cause__
     if isinstance(cause, DataError):
         return f"{step}: the data are not sound:\n{cause}"
-    lines = str(error).strip().splitlines() or [type(cause).__name__]
+    lines = str(error).strip().splitlines() or ["no message"]
+    # Beam hands on whole tracebacks as text; their last line is the error.
+    line = lines[-1] if lines[0].startswith("Traceback") else lines[0]
     name = f"{type(cause).__name__}: " if cause is not None else ""
-    return f"{step} failed: {name}{lines[0] if len(lines) == 1 else lines[-1]}\nThe full log: {log_file}"
+    return f"{step} failed: {name}{line}\nThe full log: {log_file}"
 
 
 @app.command()
@@ -96,45 +106,47 @@ def check(config_file: ConfigFile, data: DataFolder = None, overrides: Overrides
     """Read a configuration and, if there is one, the data folder; say what is wrong; run nothing."""
     config = load_config(config_file, overrides=overrides or (), data=data)
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"{config_file}: sound")
+    console.print(escape(f"{config_file}: sound"))
     if config.data.root is None:
         return
-    overlaps = _check_lists(config)
-    problems = _check_pairs(config, console)
-    for overlap in overlaps:
+    splits = _read_splits(config)
+    problems = _check_pairs(config, splits, console)
+    for overlap in _overlaps(splits):
         console.print(f"[yellow]warning:[/] {escape(overlap)}")
     if problems:
         raise CommandError("\n".join(problems))
-    console.print(f"{config.data_root}: sound")
+    console.print(escape(f"{config.data_root}: sound"))
 
 
-def _check_lists(config: Config) -> list[str]:
-    """Reads the lists of both splits and says what is odd about them.
-
-    Raises:
-        CommandError: naming what is wrong with the folder or a list.
-    """
-    splits = _read_splits(config)
+def _overlaps(splits: Splits) -> list[str]:
+    """A sentence if pictures are in both splits."""
     train, evaluated = ({pair.id for pair in splits[name]} for name in ("train", "eval"))
     if both := train & evaluated:
         return [f"{len(both)} pictures are in both splits, such as {min(both)}: the mean IoU will flatter the model"]
     return []
 
 
-def _read_splits(config: Config) -> dict:
+def _read_splits(config: Config) -> Splits:
+    """Reads the lists of both splits.
+
+    Raises:
+        CommandError: naming all that is wrong with the folder or the lists.
+    """
     from components.voc_example_gen.devkit import DataError, read_split
 
-    splits = config.data.splits
-    try:
-        return {
-            name: read_split(config.data_root, split.list, split.masks)
-            for name, split in (("train", splits.train), ("eval", splits.eval))
-        }
-    except DataError as error:
-        raise CommandError(str(error)) from error
+    splits: Splits = {}
+    problems: list[str] = []
+    for name, split in (("train", config.data.splits.train), ("eval", config.data.splits.eval)):
+        try:
+            splits[name] = read_split(config.data_root, split.list, split.masks)
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        raise CommandError(str(DataError(*dict.fromkeys(problems))))
+    return splits
 
 
-def _check_pairs(config: Config, console: Console) -> list[str]:
+def _check_pairs(config: Config, splits: Splits, console: Console) -> list[str]:
     """Decodes every pair of both splits, in parallel, and returns what is wrong with them."""
     from concurrent.futures import ProcessPoolExecutor
 
@@ -142,7 +154,6 @@ def _check_pairs(config: Config, console: Console) -> list[str]:
 
     from components.voc_example_gen.devkit import find_problems
 
-    splits = _read_splits(config)
     pairs = list(dict.fromkeys(pair for members in splits.values() for pair in members))
     with ProcessPoolExecutor() as pool:
         found = pool.map(partial(find_problems, num_classes=config.nn_arch.num_classes), pairs, chunksize=16)
@@ -152,7 +163,7 @@ def _check_pairs(config: Config, console: Console) -> list[str]:
             for problem in of_pair
         ]
     counts = ", ".join(f"{len(members)} {name}" for name, members in splits.items())
-    console.print(f"{config.data_root}: {counts} pictures, {len(problems)} not sound")
+    console.print(escape(f"{config.data_root}: {counts} pictures, {len(problems)} not sound"))
     return problems
 
 
@@ -166,8 +177,13 @@ def make_data(
     """Write a small generated VOC devkit of textured shapes, the same every time."""
     from pipeline.synthetic_voc import write_devkit
 
-    root = write_devkit(directory, train=train, val=val, seed=seed)
-    Console(highlight=False, soft_wrap=True).print(f"{train} train and {val} val pictures in {root}")
+    try:
+        root = write_devkit(directory, train=train, val=val, seed=seed)
+    except FileExistsError as error:
+        raise CommandError(str(error)) from error
+    except OSError as error:
+        raise CommandError(f"{directory} cannot be written ({error.strerror}); give another folder") from error
+    Console(highlight=False, soft_wrap=True).print(escape(f"{train} train and {val} val pictures in {root}"))
 
 
 @contextlib.contextmanager

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from trainer.settings import (
     Augmentation,
     BackboneName,
     Hps,
+    Integer,
     NNArch,
+    Number,
     Section,
     Train,
     TrainerSettings,
@@ -24,32 +26,57 @@ from trainer.settings import (
 from trainer.voc import CLASS_NAMES
 
 
+def _not_empty(value: Any) -> Any:
+    if value == "":
+        raise ValueError("a folder's name is wanted")
+    return value
+
+
+IMAGENET_ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
+"""MobileNetV2's widths that Keras has pretrained weights for."""
+
+
 class ConfigError(ValueError):
     """The configuration is wrong; the message names file, key, value found and what is allowed."""
+
+
+ListName = Annotated[str, Field(pattern=r"^[^/\\]+$")]
+Folder = Annotated[Path, BeforeValidator(_not_empty)]
 
 
 class Split(Section):
     """One split of the data."""
 
-    list: Annotated[str, Field(pattern=r"^[^/\\]+$")]
-    """A file of `ImageSets/Segmentation`, without `.txt`: train, val, trainval, train_aug, or your own."""
+    list: ListName
     masks: Annotated[str, Field(pattern=r"^[^/\\]+$")] = "SegmentationClass"
     """The folder of the masks: SegmentationClass, or SegmentationClassAug for the lists with SBD's pictures."""
 
 
-class Splits(Section):
-    """The two splits: what is learnt from and what is judged on."""
-
-    train: Split = Split(list="train")
+class TrainSplit(Split):
     """What is learnt from."""
-    eval: Split = Split(list="val")
+
+    list: ListName = "train"
+    """A file of `ImageSets/Segmentation`, without `.txt`: train, trainval, train_aug, or your own."""
+
+
+class EvalSplit(Split):
     """What is judged on."""
+
+    list: ListName = "val"
+    """A file of `ImageSets/Segmentation`, without `.txt`: val, or your own."""
+
+
+class Splits(Section):
+    """The two splits of the data."""
+
+    train: TrainSplit = TrainSplit()
+    eval: EvalSplit = EvalSplit()
 
 
 class Data(Section):
     """Where the data lie."""
 
-    root: Path | None = None
+    root: Folder | None = None
     """The devkit's folder, such as VOCdevkit/VOC2012. `--data` on the command line sets it."""
     splits: Splits = Splits()
 
@@ -57,16 +84,16 @@ class Data(Section):
 class Eval(Section):
     """When a model is good enough."""
 
-    min_mean_iou: Annotated[float, Field(ge=0, le=1)] = 0.0
+    min_mean_iou: Annotated[Number, Field(ge=0, le=1)] = 0.0
     """The floor: a model below it is not blessed."""
-    min_mean_iou_change: Annotated[float, Field(ge=-1, le=1)] = 0.0
+    min_mean_iou_change: Annotated[Number, Field(ge=-1, le=1)] = 0.0
     """Smallest difference to the last blessed model's mean IoU; 0.01 asks for a point more, -0.01 forgives one."""
 
 
 class Push(Section):
     """Where blessed models go."""
 
-    directory: Path | None = None
+    directory: Folder | None = None
     """One folder per version is made in it. Without it: `serving_model` in the output folder."""
 
 
@@ -82,7 +109,7 @@ class Config(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=63)]
     """Of the experiment, and of the pipeline in its metadata."""
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    seed: Annotated[Integer, Field(ge=0, lt=2**31)] = 0
     """Of everything random: the same seed gives the same weights on the same CPU."""
     base_model: BackboneName
     """The backbone: `MobileNetV2` (or 0) or `Xception` (or 1)."""
@@ -94,7 +121,7 @@ class Config(Section):
     eval: Eval = Eval()
     push: Push = Push()
     beam: Beam = Beam()
-    output: Path | None = None
+    output: Folder | None = None
     """Everything a run writes goes here. `--output` sets it; without either: `runs/<name>`."""
 
     @model_validator(mode="after")
@@ -102,6 +129,16 @@ class Config(Section):
         if self.nn_arch.num_classes != len(CLASS_NAMES):
             raise ValueError(
                 f"nn_arch.num_classes is {self.nn_arch.num_classes}, but Pascal VOC has {len(CLASS_NAMES)} classes"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _imagenet_weights_exist(self) -> Config:
+        alpha = self.nn_arch.mv2_depth_multiplier
+        if self.base_model == "MobileNetV2" and self.train.init_from == "imagenet" and alpha not in IMAGENET_ALPHAS:
+            raise ValueError(
+                f"nn_arch.mv2_depth_multiplier is {alpha}, for which there are no ImageNet weights; with "
+                f"train.init_from imagenet it must be one of {', '.join(map(str, IMAGENET_ALPHAS))}"
             )
         return self
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
+from typing import Any, get_args
 
 from pydantic.fields import FieldInfo
 
@@ -15,13 +16,14 @@ INTRODUCTION = """\
 # Configuration
 
 One file, YAML or JSON, describes an experiment; `configs/` holds some. Only `name` and `base_model` have no default.
-Unknown keys, wrong types and impossible values are refused, all of them at once, with file, key and what is allowed;
-`deeplab check CONFIG` does only that. On the command line `--set key=value` overrides a key, with dots between the
-levels (`--set hps.steps=100 --set data.splits.train.list=trainval`), `--data` sets `data.root` and `--output` sets
-`output`.
+Unknown keys, wrong types and impossible values are refused, all of them at once, with file, key and what is allowed.
+`deeplab check CONFIG` reads a file and runs nothing; with a data folder it looks through that as well. On the command
+line `--set key=value` overrides a key, with dots between the levels (`--set hps.steps=100 --set
+data.splits.train.list=trainval`), `--data` sets `data.root` and `--output` sets `output`.
 
-A change runs again what depends on it and nothing else: `hps`, `augmentation`, `train`, `seed` and `nn_arch` the
-Trainer and what follows; `nn_arch.image_size` and `base_model` Transform as well; `eval` the Evaluator and the Pusher.
+A change runs again what depends on it and nothing else: `data` everything; `hps`, `augmentation`, `train`, `seed` and
+`nn_arch` the Trainer and what follows; `nn_arch.image_size` and `base_model` Transform as well; `eval` the Evaluator
+and the Pusher; `push` the Pusher; `beam` nothing.
 
 This page is made by `make docs`.
 """
@@ -40,15 +42,28 @@ def _table(prefix: str, section: type[Section]) -> list[str]:
         if inspect.isclass(field.annotation) and issubclass(field.annotation, Section):
             tables += ["", f"## `{key}`", "", _one_line(field.annotation.__doc__), *_table(f"{key}.", field.annotation)]
         else:
+            for item in _sections_in(field.annotation):
+                tables += ["", f"## Items of `{key}`", "", _one_line(item.__doc__), *_table("", item)]
             rows.append(f"| `{key}` | {_default(field)} | {_one_line(field.description)} |")
     head = ["", "| key | default | |", "|---|---|---|"] if rows else []
     return [*head, *rows, *tables]
 
 
+def _sections_in(annotation: Any) -> list[type[Section]]:
+    """The kinds of sections that a list holds."""
+    if inspect.isclass(annotation) and not get_args(annotation):
+        return [annotation] if issubclass(annotation, Section) else []
+    return [section for argument in get_args(annotation) for section in _sections_in(argument)]
+
+
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
-    value = list(field.default) if isinstance(field.default, tuple) else field.default
+    value = field.default
+    if isinstance(value, tuple):
+        value = [
+            item.model_dump(include=item.model_fields_set) if isinstance(item, Section) else item for item in value
+        ]
     return "" if value is None else f"`{value}`"
 
 

@@ -157,6 +157,14 @@ class ConsoleReporter(logging.Handler):
             self._shown_share = 0.0
 
 
+def _destination(result: RunResult) -> str:
+    if result.pushed_to is None:
+        return "nowhere"
+    if not result.pushed_to.exists():
+        return f"{result.pushed_to} by an earlier run; it is gone from there, a copy is in {result.pushed_copy}"
+    return str(result.pushed_to)
+
+
 def print_result(console: Console, result: RunResult, steps: list[tuple[str, bool, float]], seconds: float) -> None:
     """The table at the end of a run."""
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
@@ -168,7 +176,7 @@ def print_result(console: Console, result: RunResult, steps: list[tuple[str, boo
     table.add_row("compared with", before)
     reasons = escape("; ".join(result.reasons))
     table.add_row("blessed", "[green]yes[/]" if result.blessed else f"[red]no[/]: {reasons}")
-    table.add_row("pushed to", str(result.pushed_to) if result.pushed_to else "nowhere")
+    table.add_row("pushed to", escape(_destination(result)))
     for anomaly in result.anomalies:
         table.add_row("[yellow]anomaly[/]", escape(anomaly))
     working = ", ".join(f"{step} {taken:.0f} s" for step, cached, taken in steps if not cached and taken >= 0.5)

@@ -57,6 +57,7 @@ def run(config: Config, reporter: Reporter) -> RunResult:
 
     Raises:
         StepFailedError: a step failed; those before it are kept, and the next run goes on after them.
+        KeyboardInterrupt: somebody stopped it; the same holds.
     """
     graph = create_pipeline(config)
     with _RunState.of(reporter) as state:
@@ -78,7 +79,7 @@ class _RunState:
     def __init__(self, reporter: Reporter):
         self.reporter = reporter
         self.run_id = ""
-        self.failure: StepFailedError | None = None
+        self.failure: StepFailedError | KeyboardInterrupt | None = None
 
     @classmethod
     @contextmanager
@@ -101,7 +102,7 @@ class _ReportingNode(beam_dag_runner.PipelineNodeAsDoFn):
         try:
             super()._run_node()
             cached = self._require_success() == metadata_store_pb2.Execution.CACHED
-        except StepFailedError as error:
+        except (StepFailedError, KeyboardInterrupt) as error:
             state.failure = error
             raise
         except Exception as error:

@@ -68,7 +68,11 @@ def create_pipeline(config: Config) -> Pipeline:
         examples=example_gen.outputs["examples"],
         transform_graph=transform.outputs["transform_graph"],
         run_fn="trainer.run.run_fn",
-        custom_config={"settings": config.trainer_settings().model_dump(mode="json"), "code": trainer_code()},
+        custom_config={
+            "settings": config.trainer_settings().model_dump(mode="json"),
+            "code": trainer_code(),
+            "weights": weights_fingerprint(config),
+        },
     )
     baseline = Resolver(
         strategy_class=LatestOtherBlessedModelStrategy,
@@ -143,6 +147,15 @@ def eval_config(gate: Eval) -> config_pb2.EvalConfig:
             )
         ],
     )
+
+
+def weights_fingerprint(config: Config) -> str | None:
+    """A hash of the weights file that training starts from: the cache must see its contents, not only its name."""
+    init_from = config.trainer_settings().train.init_from
+    if init_from in ("imagenet", "none"):
+        return None
+    with Path(init_from).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def trainer_code() -> str:

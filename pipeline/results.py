@@ -33,6 +33,8 @@ class RunResult:
     """Why the model was not blessed, a sentence each."""
     pushed_to: Path | None
     """The version's folder; None if the model was not pushed."""
+    pushed_copy: Path
+    """The copy of the pushed model among the artifacts."""
     anomalies: tuple[str, ...] = field(default=())
     """What ExampleValidator found in the data, a sentence each."""
 
@@ -62,6 +64,7 @@ def read_result(config: Config, run_id: str) -> RunResult:
             if pushed.get_int_custom_property("pushed")
             else None
         ),
+        pushed_copy=Path(pushed.uri),
         anomalies=_anomalies(artifacts["ExampleAnomalies"]),
     )
 

@@ -7,6 +7,7 @@ learnt from it says anything about photographs.
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from components.voc_example_gen.devkit import IMAGE_FOLDER, LIST_FOLDER
 from trainer.voc import CLASS_NAMES, IGNORE_LABEL, PALETTE
 
 MASK_FOLDER = "SegmentationClass"
+MARKER = "generated.json"
+"""Written last: tells that the devkit is generated, how, and that it is whole."""
 TRAIN_PICTURES = 160
 VAL_PICTURES = 40
 SIZES = ((160, 120), (120, 160), (161, 107), (99, 150), (128, 128), (187, 141), (141, 213), (75, 110))
@@ -27,18 +30,28 @@ GOLDEN_ANGLE = 0.381966
 
 
 def write_devkit(directory: Path, *, train: int = TRAIN_PICTURES, val: int = VAL_PICTURES, seed: int = 0) -> Path:
-    """Writes a devkit; the same arguments give the same bytes.
+    """Writes a devkit; the same arguments give the same bytes. One that is there already is left as it is.
 
     Args:
-        directory: where `VOCdevkit/VOC2012` is made; files that are there already are replaced.
+        directory: where `VOCdevkit/VOC2012` is made.
         train: pictures of the list `train`.
         val: pictures of the list `val`.
         seed: another seed gives other pictures.
 
     Returns:
         The devkit's folder, `<directory>/VOCdevkit/VOC2012`.
+
+    Raises:
+        FileExistsError: another devkit is there.
+        OSError: the folder cannot be written.
     """
     root = directory / "VOCdevkit" / "VOC2012"
+    arguments = json.dumps({"train": train, "val": val, "seed": seed})
+    if root.exists():
+        marker = root / MARKER
+        if marker.is_file() and marker.read_text() == arguments:
+            return root
+        raise FileExistsError(f"{root} is there already and holds other data; give another folder")
     for folder in (IMAGE_FOLDER, MASK_FOLDER, LIST_FOLDER):
         (root / folder).mkdir(parents=True, exist_ok=True)
     ids = [f"2012_{number:06d}" for number in range(1, train + val + 1)]
@@ -49,6 +62,7 @@ def write_devkit(directory: Path, *, train: int = TRAIN_PICTURES, val: int = VAL
         picture, mask = draw_pair(np.random.default_rng([seed, number]), number)
         (root / IMAGE_FOLDER / f"{picture_id}.jpg").write_bytes(picture)
         (root / MASK_FOLDER / f"{picture_id}.png").write_bytes(mask)
+    (root / MARKER).write_text(arguments)
     return root
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
@@ -49,6 +50,19 @@ def training_batches(
         .map(with_draws, num_parallel_calls=tf.data.AUTOTUNE)
         .prefetch(tf.data.AUTOTUNE)
     )
+
+
+def class_pixels(file_patterns: list[str], transform_graph: tft.TFTransformOutput) -> np.ndarray:
+    """Pixels of each class in the training split, int64[C], as Transform counted them."""
+    spec = _read_features(transform_graph, [features.LABEL_PIXELS])
+    files = tf.data.Dataset.list_files(file_patterns, shuffle=False)
+    example = next(iter(tf.data.TFRecordDataset(files).batch(1)))
+
+    @tf.function
+    def counted(parsed: dict[str, tf.Tensor]) -> tf.Tensor:
+        return transform_graph.transform_raw_features(parsed)[features.TRAIN_CLASS_PIXELS][0]
+
+    return counted(tf.io.parse_example(example, spec)).numpy()
 
 
 def _read_features(transform_graph: tft.TFTransformOutput, keys: list[str]) -> dict[str, tf.io.FixedLenFeature]:

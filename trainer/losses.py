@@ -16,12 +16,12 @@ from trainer.settings import LossTerm
 from trainer.voc import IGNORE_LABEL
 
 
-def weighted_sum(terms: Sequence[LossTerm], class_pixels: np.ndarray | None = None) -> Callable:
+def weighted_sum(terms: Sequence[LossTerm], class_pixels: np.ndarray) -> Callable:
     """The loss that a configuration describes.
 
     Args:
         terms: which losses, with which weights.
-        class_pixels: int64[C], pixels of each class in the training split; `balanced_cross_entropy` needs it.
+        class_pixels: int64[C], pixels of each class in the training split.
 
     Returns:
         A function of labels and logits.
@@ -30,7 +30,6 @@ def weighted_sum(terms: Sequence[LossTerm], class_pixels: np.ndarray | None = No
     for term in terms:
         function: Callable = _LOSSES[term.name]
         if term.name == "balanced_cross_entropy":
-            assert class_pixels is not None
             function = partial(function, class_weights=median_frequency_weights(class_pixels))
         elif term.name == "ohem_cross_entropy":
             function = partial(function, hardest=term.hardest)

@@ -8,6 +8,7 @@ the mask with the ignore label, so that padding counts nowhere.
 from __future__ import annotations
 
 import tensorflow as tf
+import tensorflow_transform as tft
 
 from trainer import features
 from trainer.model.backbones import BACKBONES, Normalisation
@@ -23,7 +24,7 @@ def preprocessing_fn(inputs: dict[str, tf.Tensor], custom_config: dict) -> dict[
         custom_config: its `settings` are a `TransformSettings` as a dictionary.
 
     Returns:
-        `IMAGE`, `LABEL` and `CONTENT_SIZE`, as `trainer.features` describes them.
+        The outputs of Transform, as `trainer.features` describes them.
     """
     settings = TransformSettings.model_validate(custom_config["settings"])
     normalisation = BACKBONES[settings.base_model].normalisation
@@ -38,7 +39,14 @@ def preprocessing_fn(inputs: dict[str, tf.Tensor], custom_config: dict) -> dict[
         tf.reshape(inputs[features.LABEL_ENCODED], [-1]),
         fn_output_signature=tf.TensorSpec([size, size], tf.int64),
     )
-    return {features.IMAGE: image, features.LABEL: label, features.CONTENT_SIZE: content_size}
+    # The one thing that only the whole of the training split can tell; the same for every example.
+    class_pixels = tft.sum(inputs[features.LABEL_PIXELS], reduce_instance_dims=False)
+    return {
+        features.IMAGE: image,
+        features.LABEL: label,
+        features.CONTENT_SIZE: content_size,
+        features.TRAIN_CLASS_PIXELS: tf.tile(class_pixels[tf.newaxis], [tf.shape(image)[0], 1]),
+    }
 
 
 def decode_image(encoded: tf.Tensor) -> tf.Tensor:

@@ -7,13 +7,13 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from trainer import signatures
-from trainer.input import training_batches
+from trainer import losses, signatures
+from trainer.input import class_pixels, training_batches
 from trainer.model.backbones import BACKBONES
 from trainer.model.deeplabv3plus import deeplabv3plus
 from trainer.progress import ProgressLogger
 from trainer.settings import TrainerSettings
-from trainer.training import AugmentedTraining, StopOnDivergence, cross_entropy, optimizer
+from trainer.training import AugmentedTraining, StopOnDivergence, optimizer
 
 
 def run_fn(fn_args: FnArgs) -> None:
@@ -62,7 +62,8 @@ def train(settings: TrainerSettings, train_files: list[str], transform_graph: tf
         seed=settings.seed,
     )
     training = AugmentedTraining(network, settings.augmentation)
-    training.compile(optimizer=optimizer(hps), loss=cross_entropy(), jit_compile=False)
+    loss = losses.weighted_sum(settings.train.loss, class_pixels(train_files, transform_graph))
+    training.compile(optimizer=optimizer(hps), loss=loss, jit_compile=False)
     # Made by `fit`, its variables would make TensorFlow trace the training step a second time.
     training.optimizer.build(training.trainable_variables)
     training.fit(

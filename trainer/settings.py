@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
 
-Positive = Annotated[int, Field(gt=0)]
+# Strict, so that "3", true and 2.5 are not taken for whole numbers.
+Integer = Annotated[int, Strict()]
+Number = Annotated[float, Strict()]
+Positive = Annotated[Integer, Field(gt=0)]
 
 
 class Section(BaseModel):
     """A section of the configuration file. Unknown keys are errors: a typing mistake must not train a wrong model."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 BACKBONE_NUMBERS = {0: "MobileNetV2", 1: "Xception"}
@@ -57,11 +60,11 @@ class Branch(Section):
 
     op: Literal["conv", "pyramid_pooling"]
     """`conv`: atrous convolution, separable unless 1x1. `pyramid_pooling`: means over a grid of bins, resized back."""
-    kernel: Annotated[int, Field(ge=1)]
+    kernel: Annotated[Integer, Field(ge=1)]
     """Side of the convolution's kernel, odd; or bins along each side of the picture: 1 is the mean of all of it."""
     rate: tuple[Positive, Positive] = (1, 1)
     """Atrous rate, vertical and horizontal, of a convolution."""
-    input: Annotated[int, Field(ge=-1)] = -1
+    input: Annotated[Integer, Field(ge=-1)] = -1
     """What is read: -1 the backbone's features, otherwise the output of the branch with that index."""
     target_size_factor: tuple[Literal[1], Literal[1]] = (1, 1)
     """Size of the output relative to the features': always the same, since all branches are concatenated."""
@@ -115,13 +118,13 @@ ENCODER_MIDDLES = {
 class NNArch(Section):
     """The network."""
 
-    image_size: Annotated[int, Field(ge=33, le=4097)] = 513
+    image_size: Annotated[Integer, Field(ge=33, le=4097)] = 513
     """Side of the square canvas, pixels. 16 k + 1 lets the features of every stride fall on pixels."""
-    num_classes: Annotated[int, Field(ge=2, le=255)] = 21
+    num_classes: Annotated[Integer, Field(ge=2, le=255)] = 21
     """Classes of the data, background included; Pascal VOC has 21."""
     output_stride: Literal[8, 16, 32] = 16
     """Pixels of the image per pixel of the backbone's last features."""
-    mv2_depth_multiplier: Annotated[float, Field(gt=0, le=4)] = 1.0
+    mv2_depth_multiplier: Annotated[Number, Field(gt=0, le=4)] = 1.0
     """MobileNetV2's width (`alpha`). ImageNet weights exist for 0.35, 0.5, 0.75, 1.0, 1.3 and 1.4."""
     encoder_middle_conf: Literal["aspp", "dpc", "seed_xception", "seed_mobilenetv2"] | tuple[Branch, ...] = "aspp"
     """What stands between backbone and decoder: a design by name, or a list of branches, read from first to last."""
@@ -139,7 +142,7 @@ class NNArch(Section):
     """Channels that the stride-4 features are reduced to in the decoder."""
     boundary_refinement: bool = True
     """The decoder of DeepLabV3+. Without it the logits are taken from the ASPP and upsampled, as in DeepLabV3."""
-    dropout_rate: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    dropout_rate: Annotated[Number, Field(ge=0, lt=1)] = 0.1
     """Share of the ASPP's features that are dropped in training."""
 
     @model_validator(mode="after")
@@ -185,49 +188,56 @@ class Hps(Section):
     """Pictures per step."""
     optimizer: Literal["sgd", "adam"] = "sgd"
     """`sgd` (with momentum) or `adam`."""
-    lr: Annotated[float, Field(gt=0)] = 0.007
+    lr: Annotated[Number, Field(gt=0)] = 0.007
     """Learning rate at step 0; it falls to 0 at the last step."""
-    poly_power: Annotated[float, Field(gt=0)] = 0.9
+    poly_power: Annotated[Number, Field(gt=0)] = 0.9
     """Exponent of the poly decay: lr * (1 - step / steps) ** power."""
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.9
     """For sgd."""
-    beta_1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta_1: Annotated[Number, Field(ge=0, lt=1)] = 0.9
     """For adam."""
-    beta_2: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    beta_2: Annotated[Number, Field(ge=0, lt=1)] = 0.999
     """For adam."""
-    weight_decay: Annotated[float, Field(ge=0)] = 4e-5
+    weight_decay: Annotated[Number, Field(ge=0)] = 4e-5
     """As TF-slim means it: the loss gains weight_decay / 2 times the sum of the squared convolution kernels."""
-    bn_momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    bn_momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.9
     """Momentum of the moving statistics of every batch normalisation, the backbone's too."""
 
 
 class Augmentation(Section):
     """Random changes to the pictures of training, drawn anew for each picture each time it is seen."""
 
-    scale: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (0.5, 2.0)
+    scale: tuple[Annotated[Number, Field(gt=0)], Annotated[Number, Field(gt=0)]] = (0.5, 2.0)
     """Smallest and largest factor of the size."""
-    scale_step: Annotated[float, Field(ge=0)] = 0.25
+    scale_step: Annotated[Number, Field(ge=0)] = 0.25
     """Distance between the factors that can be drawn; 0 draws from the whole range."""
-    flip: Annotated[float, Field(ge=0, le=1)] = 0.5
+    flip: Annotated[Number, Field(ge=0, le=1)] = 0.5
     """Probability of a left-right flip."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Augmentation:
-        if self.scale[0] > self.scale[1]:
+        smallest, largest = self.scale
+        if smallest > largest:
             raise ValueError(f"scale must be [smallest, largest], found {list(self.scale)}")
+        steps = (largest - smallest) / self.scale_step if self.scale_step else 0
+        if abs(steps - round(steps)) > 1e-6:
+            raise ValueError(
+                f"scale {list(self.scale)} is no whole number of scale_step {self.scale_step} wide, so its largest "
+                "factor would never be drawn; scale_step 0 draws from the whole range"
+            )
         return self
 
 
 class LossTerm(Section):
     """One loss of a weighted sum."""
 
-    name: Literal[
-        "cross_entropy", "balanced_cross_entropy", "ohem_cross_entropy", "focal", "dice", "lovasz_softmax"
-    ]
-    weight: Annotated[float, Field(gt=0)] = 1.0
-    hardest: Annotated[float, Field(gt=0, le=1)] = 0.25
+    name: Literal["cross_entropy", "balanced_cross_entropy", "ohem_cross_entropy", "focal", "dice", "lovasz_softmax"]
+    """Which."""
+    weight: Annotated[Number, Field(gt=0)] = 1.0
+    """In the sum."""
+    hardest: Annotated[Number, Field(gt=0, le=1)] = 0.25
     """For `ohem_cross_entropy`: share of the pixels that is kept."""
-    gamma: Annotated[float, Field(ge=0)] = 2.0
+    gamma: Annotated[Number, Field(ge=0)] = 2.0
     """For `focal`."""
 
 

@@ -1,4 +1,4 @@
-"""Loss, learning rate, optimiser and training step, in pure Keras."""
+"""Learning rate, optimiser and training step, in pure Keras."""
 
 from __future__ import annotations
 
@@ -9,12 +9,6 @@ from keras import ops
 
 from trainer.augmentation import augment
 from trainer.settings import Augmentation, Hps
-from trainer.voc import IGNORE_LABEL
-
-
-def cross_entropy() -> keras.losses.Loss:
-    """Cross entropy of labels integer[N, H, W] and logits float32[N, H, W, C], mean over the pixels not ignored."""
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=IGNORE_LABEL)
 
 
 class DivergedError(RuntimeError):

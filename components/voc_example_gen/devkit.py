@@ -20,6 +20,8 @@ from trainer.voc import IGNORE_LABEL
 
 IMAGE_FOLDER = "JPEGImages"
 LIST_FOLDER = Path("ImageSets", "Segmentation")
+PNG_BIT_DEPTH = 24
+"""The byte with a PNG's bits per channel: after signature, length, type, width, height (PNG specification, 11.2.2)."""
 SHOWN_PROBLEMS = 20
 
 
@@ -78,7 +80,7 @@ def read_split(root: Path, list_name: str, mask_folder: str) -> list[Pair]:
     pairs: dict[str, Pair] = {}
     problems = []
     try:
-        lines = list_file.read_text(encoding="utf-8").splitlines()
+        lines = list_file.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise DataError(f"{list_file}: not a text file in UTF-8 ({error.reason})") from error
     for number, line in enumerate(lines, start=1):
@@ -133,11 +135,17 @@ def read_pair(pair: Pair, num_classes: int) -> Sample:
     jpeg, image = _open(pair.image, "JPEG")
     if image.mode not in ("RGB", "L"):
         raise DataError(f"{pair.image}: a JPEG of mode {image.mode}; convert it to RGB or grey")
-    _, mask_image = _open(pair.mask, "PNG")
+    png, mask_image = _open(pair.mask, "PNG")
     if mask_image.mode not in ("P", "L"):
         raise DataError(
             f"{pair.mask}: a PNG of mode {mask_image.mode}, which holds no class indices; "
             "a mask must be an 8-bit palette or grey PNG whose values are the classes"
+        )
+    if mask_image.mode == "L" and png[PNG_BIT_DEPTH] != 8:
+        # Decoders stretch such values to 0 to 255, and class 1 of 4 bits would become 17.
+        raise DataError(
+            f"{pair.mask}: a grey PNG of {png[PNG_BIT_DEPTH]} bits, whose values would be taken for brightness; "
+            "save it with 8 bits"
         )
     if mask_image.size != image.size:
         raise DataError(
@@ -168,17 +176,18 @@ def find_problems(pair: Pair, num_classes: int) -> tuple[str, ...]:
 
 def _open(file: Path, wanted_format: str) -> tuple[bytes, Image.Image]:
     """The bytes of a file and the picture in them, decoded whole."""
-    content = file.read_bytes()
+    content = b""
     try:
+        content = file.read_bytes()
         image = Image.open(io.BytesIO(content))
-        if image.format != wanted_format:
-            raise DataError(f"{file}: holds a {image.format}, wanted {wanted_format}")
         image.load()
     except Image.UnidentifiedImageError as error:
         raise DataError(f"{file}: {len(content)} bytes that are no picture, wanted {wanted_format}") from error
-    # Pillow raises SyntaxError for broken PNG chunks and a warning's class for pictures of absurd size.
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    # Besides its own, Pillow raises SyntaxError and ValueError for broken PNG chunks.
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{file}: cannot be decoded: {error}") from error
+    if image.format != wanted_format:
+        raise DataError(f"{file}: holds a {image.format}, wanted {wanted_format}")
     return content, image
 
 

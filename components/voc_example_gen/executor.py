@@ -55,7 +55,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         examples = artifact_utils.get_single_instance(output_dict["examples"])
         splits = read_splits(exec_properties)
         examples.split_names = artifact_utils.encode_split_names(sorted(splits))
-        # JPEGs do not get smaller by gzip, so the records are written as they are.
+        # TFX's one name for TFRecords. JPEGs do not get smaller by gzip, so these are plain; readers, TFX's and ours,
+        # go by the end of a file's name.
         examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
         examples_utils.set_file_format(examples, "tfrecords_gzip")
         examples.set_string_custom_property(
@@ -94,10 +95,7 @@ def split_into_shards(pairs: list[devkit.Pair], directory: str) -> list[Shard]:
 
 def write_shard(shard: Shard, num_classes: int) -> Iterator[str]:
     """Writes one TFRecord file and yields what is wrong with its pairs, one line each."""
-    # A worker that is started anew must not leave half a file under the final name. The dot keeps readers away.
-    directory, name = os.path.split(shard.path)
-    partial = os.path.join(directory, f".{name}.partial")
-    with tf.io.TFRecordWriter(partial) as writer:
+    with tf.io.TFRecordWriter(shard.path) as writer:
         for pair in shard.pairs:
             try:
                 sample = devkit.read_pair(pair, num_classes)
@@ -105,7 +103,6 @@ def write_shard(shard: Shard, num_classes: int) -> Iterator[str]:
                 yield from error.problems
                 continue
             writer.write(to_example(pair, sample, num_classes).SerializeToString(deterministic=True))
-    tf.io.gfile.rename(partial, shard.path, overwrite=True)
 
 
 def to_example(pair: devkit.Pair, sample: devkit.Sample, num_classes: int) -> tf.train.Example:

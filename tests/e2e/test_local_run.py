@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import signal
 import subprocess
 import sys
 import textwrap
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +22,7 @@ CONFIG = """
 name: e2e
 base_model: MobileNetV2
 nn_arch: {image_size: 65, mv2_depth_multiplier: 0.35, reduction_size: 8, concat_channels: 8}
-hps: {steps: 2, batch_size: 4}
+hps: {steps: 60, batch_size: 4}
 train: {init_from: none}
 """
 STEPS = {
@@ -79,25 +81,48 @@ def story(tmp_path_factory, devkit_root) -> Story:
 # The tests of this module go on from one another's runs, in the order in which they stand here.
 
 
-def test_killed_in_training_it_says_where_it_was(story):
+def started(story: Story) -> subprocess.Popen:
     deeplab = Path(sys.executable).with_name("deeplab")
-    # As many steps as never end, so that the kill finds it at work; the number of steps is the Trainer's alone.
-    command = [deeplab, "run", story.config_file, "--data", story.data, "--output", story.output, "--set"]
-    process = subprocess.Popen([*command, "hps.steps=100000"], stderr=subprocess.PIPE, text=True)
-    seen = []
-    for line in process.stderr:
-        seen.append(line)
-        if line.strip() == "Trainer ...":
-            process.kill()
-            break
-    process.communicate(timeout=60)
-    shown = "".join(seen)
+    return subprocess.Popen(
+        [deeplab, "run", story.config_file, "--data", story.data, "--output", story.output],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_training(story: Story, process: subprocess.Popen) -> None:
+    """Returns as soon as the newest log tells of a training step."""
+    while process.poll() is None:
+        logs = sorted((story.output / "logs").glob("*.log"), key=lambda log: log.stat().st_mtime)
+        if logs and "trainer.progress: step" in logs[-1].read_text(errors="replace"):
+            return
+        time.sleep(0.1)
+    pytest.fail(f"the run ended before it trained: {process.stderr.read()}")
+
+
+def test_interrupted_it_says_how_to_go_on(story):
+    process = started(story)
+    wait_for_training(story, process)
+    process.send_signal(signal.SIGINT)
+    _, shown = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted; the steps that are done are kept" in shown
+    assert "Traceback" not in shown
     assert "✓ VocExampleGen" in shown
     assert "✓ Transform" in shown
     assert "oneDNN" not in shown
     assert "WARNING" not in shown
     (log,) = (story.output / "logs").iterdir()
     assert "Going to run a new execution" in log.read_text()
+
+
+def test_killed_in_training(story):
+    process = started(story)
+    wait_for_training(story, process)
+    process.kill()
+    _, shown = process.communicate(timeout=60)
+    assert "✓ Transform        as before, from the cache" in shown
+    assert "✓ Trainer" not in shown
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.config import Config, ConfigError, load_config
 
-MINIMAL = "name: try\nbase_model: MobileNetV2\ntrain: {init_from: none}\n"
+MINIMAL = "name: try\nbase_model: MobileNetV2\n"
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*"))
 
 
@@ -89,6 +89,21 @@ def test_where_a_run_writes_unless_told(file, monkeypatch, tmp_path):
         ("data: {splits: {train: {list: ../x}}}", "data.splits.train.list: found '../x'"),
         ("data: {splits: {test: {list: x}}}", "data.splits.test: unknown key; allowed here: train, eval"),
         ("hps: 3", "hps: found 3;"),
+        ("hps: {steps: true}", "hps.steps: found True; input should be a valid integer"),
+        ("hps: {steps: '100'}", "hps.steps: found '100'; input should be a valid integer"),
+        ("hps: {lr: .inf}", "hps.lr: found inf; input should be a finite number"),
+        ("output: ''", "output: found ''; a folder's name is wanted"),
+        ("augmentation: {scale: [0.9, 1.1]}", "is no whole number of scale_step 0.25 wide"),
+        ("train: {loss: []}", "train.loss: found []"),
+        ("train: {loss: [{name: hinge}]}", "train.loss.0.name: found 'hinge'; input should be 'cross_entropy'"),
+        ("nn_arch: {encoder_middle_conf: [{op: conv, kernel: 3, input: 0}]}", "branch 0: input 0 is no earlier branch"),
+        ("nn_arch: {encoder_middle_conf: [{op: conv, kernel: 2}]}", "kernel of a convolution must be odd, found 2"),
+        (
+            "nn_arch: {encoder_middle_conf: [{op: pyramid_pooling, kernel: 40}]}",
+            "kernel 40 is larger than the features",
+        ),
+        ("nn_arch: {encoder_middle_conf: [{op: conv, kernel: 3, rate: [0, 1]}]}", "input should be greater than 0"),
+        ("nn_arch: {encoder_middle_conf: []}", "must have at least one branch"),
     ],
 )
 def test_wrong_values(file, addition, expected):
@@ -97,9 +112,20 @@ def test_wrong_values(file, addition, expected):
     assert expected in message
 
 
+def test_a_width_without_imagenet_weights(file):
+    message = problem(file, MINIMAL + "nn_arch: {mv2_depth_multiplier: 0.6}\n")
+    assert "nn_arch.mv2_depth_multiplier is 0.6, for which there are no ImageNet weights" in message
+    assert load_config(file, overrides=["train.init_from=none"]).nn_arch.mv2_depth_multiplier == 0.6
+
+
+def test_a_split_s_masks_alone(file):
+    splits = load_config(file, overrides=["data.splits.train.masks=Other"]).data.splits
+    assert (splits.train.list, splits.train.masks, splits.eval.list) == ("train", "Other", "val")
+
+
 def test_wrong_backbone(file):
     message = problem(file, "name: try\nbase_model: VGG16\n")
-    assert "base_model: found 'VGG16'; input should be 'MobileNetV2' or 'Xception'" in message
+    assert "base_model: found 'VGG16'; input should be 'MobileNetV2', 'Xception', 'ResNet50'" in message
 
 
 def test_every_mistake_is_told_at_once(file):

@@ -1,6 +1,7 @@
 """The generated devkit."""
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from components.voc_example_gen.devkit import read_pair, read_split
@@ -18,6 +19,25 @@ def test_the_same_every_time(tmp_path):
     other = write_devkit(tmp_path / "c", train=3, val=1, seed=1)
     assert files(first) == files(again)
     assert files(first) != files(other)
+
+
+def test_what_is_there_already_is_left(tmp_path):
+    root = write_devkit(tmp_path, train=3, val=1)
+    picture = root / "JPEGImages" / "2012_000001.jpg"
+    picture.write_bytes(b"changed by hand")
+    assert write_devkit(tmp_path, train=3, val=1) == root
+    assert picture.read_bytes() == b"changed by hand"
+    with pytest.raises(FileExistsError, match="holds other data"):
+        write_devkit(tmp_path, train=4, val=1)
+
+
+def test_a_devkit_that_is_not_generated_is_not_touched(tmp_path):
+    real = tmp_path / "VOCdevkit" / "VOC2012" / "ImageSets" / "Segmentation" / "train.txt"
+    real.parent.mkdir(parents=True)
+    real.write_text("2007_000032\n")
+    with pytest.raises(FileExistsError, match="is there already and holds other data"):
+        write_devkit(tmp_path)
+    assert real.read_text() == "2007_000032\n"
 
 
 def test_it_has_what_the_real_one_has(tmp_path):

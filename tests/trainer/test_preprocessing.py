@@ -65,7 +65,7 @@ def test_picture_and_mask_stay_aligned_when_made_smaller():
     np.testing.assert_array_equal(bright, label_canvas(tf.constant(label), 33).numpy()[:height, :width] == 1)
 
 
-def test_the_palette_of_a_mask_is_not_looked_at():
+def test_a_grey_png_s_values_are_the_class_indices():
     indices = np.array([[0, 15], [20, 255]], np.uint8)
     image = Image.fromarray(indices)
     encoded = io.BytesIO()

@@ -1,56 +1,16 @@
-"""Loss, learning rate and the whole of training."""
+"""Learning rate, input and the whole of training."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.input import training_batches
+from trainer import features
+from trainer.input import class_pixels, training_batches
 from trainer.progress import ProgressLogger
 from trainer.run import train
 from trainer.settings import Augmentation, Hps, NNArch, Train, TrainerSettings
-from trainer.training import DivergedError, StopOnDivergence, cross_entropy, optimizer
-from trainer.voc import IGNORE_LABEL
-
-
-def numpy_cross_entropy(labels, logits):
-    valid = labels != IGNORE_LABEL
-    shifted = logits - logits.max(-1, keepdims=True)
-    log_probabilities = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
-    return -np.mean([log_probabilities[place][labels[place]] for place in zip(*np.nonzero(valid), strict=True)])
-
-
-@pytest.fixture
-def labels_and_logits():
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 5, (2, 6, 7))
-    labels[:, :2] = IGNORE_LABEL
-    labels[0, 3, 3] = IGNORE_LABEL
-    return labels, rng.normal(size=(2, 6, 7, 5)).astype(np.float32)
-
-
-def test_cross_entropy_is_the_mean_over_the_pixels_not_ignored(labels_and_logits):
-    labels, logits = labels_and_logits
-    assert float(cross_entropy()(labels, logits)) == pytest.approx(numpy_cross_entropy(labels, logits), rel=1e-5)
-
-
-def test_void_and_padding_have_no_gradient(labels_and_logits):
-    labels, logits = labels_and_logits
-    with tf.GradientTape() as tape:
-        variable = tf.Variable(logits)
-        loss = cross_entropy()(labels, variable)
-    gradient = np.abs(tape.gradient(loss, variable).numpy()).sum(-1)
-    assert np.all(gradient[labels == IGNORE_LABEL] == 0)
-    assert np.all(gradient[labels != IGNORE_LABEL] > 0)
-
-
-def test_more_padding_does_not_change_the_loss(labels_and_logits):
-    labels, logits = labels_and_logits
-    padded_labels = np.pad(labels, [(0, 0), (0, 5), (0, 9)], constant_values=IGNORE_LABEL)
-    padded_logits = np.pad(logits, [(0, 0), (0, 5), (0, 9), (0, 0)], constant_values=7.0)
-    assert float(cross_entropy()(padded_labels, padded_logits)) == pytest.approx(
-        float(cross_entropy()(labels, logits)), rel=1e-6
-    )
+from trainer.training import DivergedError, StopOnDivergence, optimizer
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam"])
@@ -103,6 +63,14 @@ def test_epochs_differ_in_order_and_draws(transformed):
     assert (first.numpy() != second.numpy()).any()
     np.testing.assert_allclose(np.sort(first.numpy().sum((1, 2, 3))), np.sort(second.numpy().sum((1, 2, 3))))
     assert (draws.numpy() != draws2.numpy()).all()
+
+
+def test_the_pixels_of_each_class_are_those_of_the_whole_split(transformed):
+    expected = np.zeros(21, np.int64)
+    for record in transformed.records:
+        example = tf.train.Example.FromString(record).features.feature
+        expected += np.array(example[features.LABEL_PIXELS].int64_list.value)
+    np.testing.assert_array_equal(class_pixels([transformed.pattern], transformed.graph), expected)
 
 
 def test_the_same_settings_give_the_same_weights(transformed):

@@ -38,8 +38,9 @@ def to_output_stride(
 
     Striding that would exceed `output_stride` is set to 1, and every kernel after it is dilated by the factor taken
     out, so that it still sees the pixels it was trained to see: the dense features, subsampled, are the strided ones.
-    No weight changes its shape. Convolutions are padded by half their kernel on every side, whatever the size of the
-    image, so that pixel i of the features lies on pixel `output_stride * i` of the image.
+    No weight changes its shape. Windows are padded by half their size on every side, so that on images of
+    `output_stride * k + 1` pixels feature i lies on pixel `output_stride * i`. (On others, strided SAME windows of
+    TensorFlow lie up to a pixel off, stride by stride.)
 
     Args:
         backbone: a functional model whose input is an image, with its weights.
@@ -93,7 +94,7 @@ def _place(backbone: keras.Model, output_stride: int) -> dict[str, Placement]:
         if len(sources) != 1:
             raise ValueError(f"layer {layer.name!r} joins features of different strides: {sorted(sources)}")
         ((stride, rate),) = sources
-        own = layer.strides[0] if isinstance(layer, (*CONVOLUTIONS, *POOLINGS)) else 1
+        own = layer.strides[0] if isinstance(layer, CONVOLUTIONS) or type(layer) in POOLINGS else 1
         if stride * own <= output_stride:
             placements[layer.name] = Placement(stride * own, rate, dilation=rate, strides=own)
         else:
@@ -111,7 +112,7 @@ def _padding(layer: keras.Layer) -> str:
 
 
 def _zero_padding(layer: keras.Layer, placements: dict[str, Placement]) -> tuple:
-    """Half the dilated window of what reads the padded features, on every side, at odd and even sizes alike."""
+    """Half the dilated window of what reads the padded features, on every side."""
     readers = _readers(layer)
     if all(isinstance(reader, keras.layers.Cropping2D) for reader in readers):
         # NASNet shifts its features by a pixel: pads at one side, crops at the other.

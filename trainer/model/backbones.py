@@ -113,6 +113,7 @@ def original_backbone(name: str, *, alpha: float = 1.0, weights: str = "none") -
 def build_backbone(
     name: str,
     nn_arch: NNArch,
+    image_size: int,
     *,
     weights: str,
     weight_decay: float = 0.0,
@@ -122,14 +123,15 @@ def build_backbone(
 
     Args:
         name: a key of `BACKBONES`.
-        nn_arch: the network's settings.
+        nn_arch: the network's settings, but for the size of the image.
+        image_size: side of the image, pixels.
         weights: see `original_backbone`, which also says what is raised.
         weight_decay: see `Hps.weight_decay`.
         bn_momentum: momentum of the batch normalisations' statistics; None keeps the backbone's own.
 
     Returns:
-        A model from images float32[N, S, S, 3], normalised as the table says, to the low-level features at stride 4
-        and the high-level features at the output stride.
+        A model from images float32[N, image_size, image_size, 3], normalised as the table says, to the low-level
+        features at stride 4 and the high-level features at the output stride.
     """
     backbone = BACKBONES[name]
 
@@ -141,7 +143,7 @@ def build_backbone(
         elif isinstance(layer, keras.layers.Conv2D):
             config["kernel_regularizer"] = kernel_regularizer(weight_decay)
 
-    images = keras.Input((nn_arch.image_size, nn_arch.image_size, 3))
+    images = keras.Input((image_size, image_size, 3))
     network = to_output_stride(
         original_backbone(name, alpha=nn_arch.mv2_depth_multiplier, weights=weights),
         nn_arch.output_stride,
@@ -173,4 +175,6 @@ def _load_weights(network: keras.Model, path: Path) -> None:
     try:
         network.load_weights(path)
     except (ValueError, OSError) as error:
-        raise ValueError(f"train.init_from: {path} does not fit {network.name}: {error}") from error
+        # Keras names the layers, all of them, after the first line.
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"train.init_from: {path} does not fit {network.name}: {reason}") from error

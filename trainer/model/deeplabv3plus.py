@@ -37,9 +37,15 @@ def deeplabv3plus(
         FileNotFoundError: there is no such weights file.
     """
     block = _Block(weight_decay, bn_momentum, nn_arch.depth_multiplier)
-    backbone = build_backbone(base_model, nn_arch, weights=weights, weight_decay=weight_decay, bn_momentum=bn_momentum)
+    # At stride * k + 1 pixels every strided layer reads an odd size, and feature i lies on pixel stride * i.
+    side = -(-(nn_arch.image_size - 1) // nn_arch.output_stride) * nn_arch.output_stride + 1
+    backbone = build_backbone(
+        base_model, nn_arch, side, weights=weights, weight_decay=weight_decay, bn_momentum=bn_momentum
+    )
     images = keras.Input((nn_arch.image_size, nn_arch.image_size, 3), name="image")
-    low_level, high_level = backbone(images)
+    padding = (0, side - nn_arch.image_size)
+    padded = layers.ZeroPadding2D((padding, padding), name="image_padding")(images)
+    low_level, high_level = backbone(padded)
     features = encoder_middle(high_level, nn_arch, block)
     stride: int = nn_arch.output_stride
     if nn_arch.boundary_refinement:
@@ -125,9 +131,7 @@ class _Block:
         )
         return self._normalised(conv(features), name)
 
-    def separable_conv(
-        self, features, width: int, *, kernel: int = 3, rate: tuple[int, int] = (1, 1), name: str
-    ):
+    def separable_conv(self, features, width: int, *, kernel: int = 3, rate: tuple[int, int] = (1, 1), name: str):
         """Atrous separable convolution, with normalisation and ReLU after either half (arXiv:1802.02611, 3.1)."""
         depthwise = layers.DepthwiseConv2D(
             kernel,

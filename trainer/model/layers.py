@@ -118,7 +118,9 @@ def _bin_matrix(length: int, bins: int) -> np.ndarray:
 def _multiply_along_both(features, rows: np.ndarray, columns: np.ndarray):
     """Multiplies float[N, h, w, C] by rows[H, h] from above and by columns[W, w] from the left: float[N, H, W, C]."""
     _, height, width, channels = features.shape
-    features = ops.matmul(ops.convert_to_tensor(rows, features.dtype), ops.reshape(features, (-1, height, width * channels)))
+    features = ops.matmul(
+        ops.convert_to_tensor(rows, features.dtype), ops.reshape(features, (-1, height, width * channels))
+    )
     features = ops.reshape(features, (-1, rows.shape[0], width, channels))
     return ops.matmul(ops.convert_to_tensor(columns, features.dtype), features)
 

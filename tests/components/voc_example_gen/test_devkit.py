@@ -1,6 +1,7 @@
 """Reading a devkit, and what is said of one that is not sound."""
 
 import io
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -186,6 +187,49 @@ def test_an_rgb_mask(devkit_copy):
     Image.open(pair.mask).convert("RGB").save(pair.mask)
     message = problem_of_pair(pair)
     assert message.startswith(f"{pair.mask}: a PNG of mode RGB, which holds no class indices")
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_a_grey_mask_of_few_bits(devkit_copy, bits):
+    """A decoder would take class 1 of 4 bits for brightness, and make 17 of it."""
+    pair = first_pair(devkit_copy)
+    Image.new("P" if bits > 1 else "1", (160, 120)).save(pair.mask, bits=bits)
+    content = bytearray(pair.mask.read_bytes())
+    header = content[12:29]
+    header[13] = 0  # grey, in the place of palette
+    content[12:33] = header + zlib.crc32(header).to_bytes(4, "big")
+    pair.mask.write_bytes(bytes(content))
+    message = problem_of_pair(pair)
+    assert f"{pair.mask}: a " in message
+    assert (f"a grey PNG of {bits} bits" in message) or (bits == 1 and "mode 1" in message)
+
+
+def test_a_palette_mask_of_few_bits_is_sound(devkit_copy):
+    pair = first_pair(devkit_copy)
+    mask = Image.new("P", (160, 120), 3)
+    mask.putpalette([0] * 48)
+    mask.save(pair.mask, bits=4)
+    assert set(np.unique(read_pair(pair, 21).mask)) == {3}
+
+
+def test_a_png_with_a_broken_header(devkit_copy):
+    pair = first_pair(devkit_copy)
+    content = bytearray(pair.mask.read_bytes())
+    content[11] = 5  # IHDR must have 13 bytes
+    pair.mask.write_bytes(bytes(content))
+    assert problem_of_pair(pair).startswith(f"{pair.mask}: ")
+
+
+def test_a_picture_that_may_not_be_read(devkit_copy):
+    pair = first_pair(devkit_copy)
+    pair.image.unlink()
+    pair.image.mkdir()
+    assert problem_of_pair(pair).startswith(f"{pair.image}: cannot be decoded")
+
+
+def test_a_list_from_a_windows_editor(devkit_copy):
+    list_file(devkit_copy).write_bytes(b"\xef\xbb\xbf2012_000001\r\n")
+    assert [pair.id for pair in read_split(devkit_copy, "train", MASKS)] == ["2012_000001"]
 
 
 def test_an_enormous_picture(devkit_copy, monkeypatch):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from trainer.model.layers import AlignedUpsampling, DilatedMaxPooling2D
+from trainer.model.layers import AlignedUpsampling, DilatedPooling2D, GridPooling, GridUpsampling
 
 
 @pytest.mark.parametrize(("length", "factor", "size"), [(5, 4, 17), (5, 4, 20), (3, 8, 17), (4, 1, 4), (33, 16, 513)])
@@ -22,23 +22,52 @@ def test_between_features_it_is_linear():
     assert upsampled[17] == 4, "beyond the last feature it is repeated"
 
 
-def test_dilated_max_pooling_against_numpy():
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("pool_size", [2, 3])
+@pytest.mark.parametrize(("operation", "reduce"), [("max", np.nanmax), ("average", np.nanmean)])
+def test_dilated_pooling_against_numpy(operation, reduce, pool_size, padding):
     features = np.random.default_rng(0).normal(size=(1, 7, 8, 2)).astype(np.float32) - 5
-    pooled = np.asarray(DilatedMaxPooling2D(3, 2)(features))
-    padded = np.pad(features, [(0, 0), (2, 2), (2, 2), (0, 0)], constant_values=-np.inf)
-    expected = np.max([padded[:, i : i + 7, j : j + 8] for i in (0, 2, 4) for j in (0, 2, 4)], axis=0)
-    np.testing.assert_array_equal(pooled, expected)
+    pooled = np.asarray(DilatedPooling2D(operation, pool_size, 2, padding)(features))
+    reach = (pool_size - 1) * 2
+    before = (pool_size - 1) // 2 * 2
+    sides = (before, reach - before) if padding == "same" else (0, 0)
+    outside = np.pad(features, [(0, 0), sides, sides, (0, 0)], constant_values=np.nan)
+    height, width = outside.shape[1] - reach, outside.shape[2] - reach
+    offsets = range(0, reach + 1, 2)
+    expected = reduce([outside[:, i : i + height, j : j + width] for i in offsets for j in offsets], axis=0)
+    np.testing.assert_allclose(pooled, expected, rtol=1e-6)
 
 
-def test_without_dilation_it_is_keras_own():
+@pytest.mark.parametrize(
+    ("operation", "keras_layer"),
+    [("max", keras.layers.MaxPooling2D), ("average", keras.layers.AveragePooling2D)],
+)
+@pytest.mark.parametrize("pool_size", [2, 3])
+def test_without_dilation_it_is_keras_own(operation, keras_layer, pool_size):
     features = np.random.default_rng(0).normal(size=(1, 9, 9, 2)).astype(np.float32)
-    expected = keras.layers.MaxPooling2D(3, strides=1, padding="same")(features)
-    np.testing.assert_array_equal(DilatedMaxPooling2D(3, 1)(features), expected)
+    expected = keras_layer(pool_size, strides=1, padding="same")(features)
+    np.testing.assert_allclose(DilatedPooling2D(operation, pool_size, 1)(features), expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("layer", [AlignedUpsampling(4, (17, 13)), DilatedMaxPooling2D(3, 2)])
+def test_one_bin_is_the_mean_of_everything():
+    features = np.random.default_rng(0).normal(size=(2, 5, 7, 3)).astype(np.float32)
+    pooled = GridPooling(1)(features)
+    np.testing.assert_allclose(pooled, features.mean((1, 2), keepdims=True), rtol=1e-5, atol=1e-6)
+    spread = np.asarray(GridUpsampling((5, 7))(pooled))
+    np.testing.assert_array_equal(spread, np.broadcast_to(pooled, (2, 5, 7, 3)))
+
+
+def test_bins_cover_the_features_evenly():
+    features = np.arange(36, dtype=np.float32).reshape(1, 6, 6, 1)
+    expected = features.reshape(1, 3, 2, 3, 2, 1).mean((2, 4))
+    np.testing.assert_allclose(GridPooling(3)(features), expected)
+    constant = np.full((1, 7, 5, 2), 3.0, np.float32)
+    np.testing.assert_allclose(GridPooling(3)(constant), 3.0, rtol=1e-6)
+    np.testing.assert_allclose(GridUpsampling((7, 5))(GridPooling(3)(constant)), 3.0, rtol=1e-6)
+
+
 def test_they_can_be_made_again_from_their_configuration(layer):
-    features = np.random.default_rng(0).normal(size=(1, 5, 4, 2)).astype(np.float32)
+    features = np.random.default_rng(0).normal(size=(1, 4, 4, 2)).astype(np.float32)
     again = type(layer).from_config(layer.get_config())
     np.testing.assert_array_equal(again(features), layer(features))
     assert tuple(layer.compute_output_shape(features.shape)) == layer(features).shape
