@@ -40,8 +40,14 @@ Overrides = Annotated[
 ]
 
 
+SHOWN_LINES = 5
+"""Of a failed step's message; TensorFlow's run to pages."""
 Splits = dict[str, list["Pair"]]
 """The pairs of each split."""
+
+
+class RunInterrupted(Exception):  # noqa: N818  an interruption is no error
+    """Somebody pressed Ctrl-C."""
 
 
 class CommandError(Exception):
@@ -65,7 +71,11 @@ def run(
         Console(stderr=True, highlight=False, soft_wrap=True).print(f"[yellow]warning:[/] {escape(overlap)}")
     started = time.monotonic()
     with _output_folder(config) as log_file:
-        _run(config, log_file, started, verbose=verbose)
+        try:
+            _run(config, log_file, started, verbose=verbose)
+        except KeyboardInterrupt:
+            # Typer would end the process without a word.
+            raise RunInterrupted from None
 
 
 def _run(config: Config, log_file: Path, started: float, *, verbose: bool) -> None:
@@ -88,17 +98,17 @@ def _run(config: Config, log_file: Path, started: float, *, verbose: bool) -> No
 
 
 def _step_failure(step: str, error: Exception, log_file: Path) -> str:
-    """A step's failure for a person: the line that says most, the rest is in the log."""
+    """A step's failure for a person: the lines that say most, the rest is in the log."""
     from components.voc_example_gen.devkit import DataError
 
     cause = error.__cause__
     if isinstance(cause, DataError):
         return f"{step}: the data are not sound:\n{cause}"
-    lines = str(error).strip().splitlines() or ["no message"]
+    lines = [line for line in str(error).splitlines() if line.strip()] or ["no message"]
     # Beam hands on whole tracebacks as text; their last line is the error.
-    line = lines[-1] if lines[0].startswith("Traceback") else lines[0]
+    told = lines[-1:] if lines[0].startswith("Traceback") else lines[:SHOWN_LINES]
     name = f"{type(cause).__name__}: " if cause is not None else ""
-    return f"{step} failed: {name}{line}\nThe full log: {log_file}"
+    return f"{step} failed: {name}{chr(10).join(told)}\nThe full log: {log_file}"
 
 
 @app.command()
@@ -233,6 +243,6 @@ def main() -> None:
     except (ConfigError, CommandError) as error:
         console.print(f"[red]error:[/] {escape(str(error))}")
         raise SystemExit(2 if isinstance(error, ConfigError) else 1) from None
-    except KeyboardInterrupt:
+    except RunInterrupted:
         console.print("interrupted; the steps that are done are kept, run the same command to go on")
         raise SystemExit(130) from None

@@ -54,15 +54,10 @@ def training_batches(
 
 def class_pixels(file_patterns: list[str], transform_graph: tft.TFTransformOutput) -> np.ndarray:
     """Pixels of each class in the training split, int64[C], as Transform counted them."""
-    spec = _read_features(transform_graph, [features.LABEL_PIXELS])
     files = tf.data.Dataset.list_files(file_patterns, shuffle=False)
     example = next(iter(tf.data.TFRecordDataset(files).batch(1)))
-
-    @tf.function
-    def counted(parsed: dict[str, tf.Tensor]) -> tf.Tensor:
-        return transform_graph.transform_raw_features(parsed)[features.TRAIN_CLASS_PIXELS][0]
-
-    return counted(tf.io.parse_example(example, spec)).numpy()
+    parsed = tf.io.parse_example(example, transform_graph.raw_feature_spec())
+    return transform_graph.transform_raw_features(parsed)[features.TRAIN_CLASS_PIXELS][0].numpy()
 
 
 def _read_features(transform_graph: tft.TFTransformOutput, keys: list[str]) -> dict[str, tf.io.FixedLenFeature]:

@@ -40,12 +40,13 @@ def preprocessing_fn(inputs: dict[str, tf.Tensor], custom_config: dict) -> dict[
         fn_output_signature=tf.TensorSpec([size, size], tf.int64),
     )
     # The one thing that only the whole of the training split can tell; the same for every example.
-    class_pixels = tft.sum(inputs[features.LABEL_PIXELS], reduce_instance_dims=False)
+    label_pixels = inputs[features.LABEL_PIXELS]
+    class_pixels = tft.sum(label_pixels, reduce_instance_dims=False)
     return {
         features.IMAGE: image,
         features.LABEL: label,
         features.CONTENT_SIZE: content_size,
-        features.TRAIN_CLASS_PIXELS: tf.tile(class_pixels[tf.newaxis], [tf.shape(image)[0], 1]),
+        features.TRAIN_CLASS_PIXELS: tf.tile(class_pixels[tf.newaxis], [tf.shape(label_pixels)[0], 1]),
     }
 
 

@@ -91,11 +91,12 @@ def started(story: Story) -> subprocess.Popen:
 
 
 def wait_for_training(story: Story, process: subprocess.Popen) -> None:
-    """Returns as soon as the newest log tells of a training step."""
+    """Returns as soon as the log of this run tells of a training step."""
+    earlier = set((story.output / "logs").glob("*.log"))
     while process.poll() is None:
-        logs = sorted((story.output / "logs").glob("*.log"), key=lambda log: log.stat().st_mtime)
-        if logs and "trainer.progress: step" in logs[-1].read_text(errors="replace"):
-            return
+        for log in set((story.output / "logs").glob("*.log")) - earlier:
+            if "trainer.progress: step" in log.read_text(errors="replace"):
+                return
         time.sleep(0.1)
     pytest.fail(f"the run ended before it trained: {process.stderr.read()}")
 

@@ -66,6 +66,15 @@ def test_bins_cover_the_features_evenly():
     np.testing.assert_allclose(GridUpsampling((7, 5))(GridPooling(3)(constant)), 3.0, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        AlignedUpsampling(4, (16, 13)),
+        DilatedPooling2D("average", 3, 1, "valid"),
+        GridPooling(2),
+        GridUpsampling((9, 8)),
+    ],
+)
 def test_they_can_be_made_again_from_their_configuration(layer):
     features = np.random.default_rng(0).normal(size=(1, 4, 4, 2)).astype(np.float32)
     again = type(layer).from_config(layer.get_config())
