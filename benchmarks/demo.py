@@ -10,7 +10,6 @@ import platform
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 DEEPLAB = Path(sys.executable).with_name("deeplab")
@@ -26,33 +25,39 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder, "VOCdevkit", "VOC2012")
         run = ["run", CONFIG, "--data", data, "--output", Path(folder, "out")]
-        for name, command in (
-            ("`deeplab make-data`", ["make-data", folder]),
-            ("`deeplab run`, first", run),
-            ("`deeplab run` again, all from the cache", run),
-            ("`deeplab check` with the data", ["check", CONFIG, "--data", data]),
-            ("`deeplab check` on a missing file", ["check", Path(folder, "gone.yaml")]),
-            ("`deeplab --help`", ["--help"]),
+        for name, command, expected in (
+            ("`deeplab make-data`", ["make-data", folder], 0),
+            ("`deeplab run`, first", run, 0),
+            ("`deeplab run` again, all from the cache", run, 0),
+            ("`deeplab check` with the data", ["check", CONFIG, "--data", data], 0),
+            ("`deeplab check` on a missing file", ["check", Path(folder, "gone.yaml")], 2),
+            ("`deeplab --help`", ["--help"], 0),
         ):
-            seconds, mebibytes, output = measured([DEEPLAB, *command])
+            seconds, mebibytes, output = measured([DEEPLAB, *command], expected)
             print(f"| {name} | {seconds:.1f} | {mebibytes:.0f} |", flush=True)
             if name.endswith("first"):
                 result = [line.strip() for line in output.splitlines() if line.startswith(("mean IoU", "blessed"))]
     print(f"\nThe first run's result: {'; '.join(' '.join(line.split()) for line in result)}")
 
 
-def measured(command: list) -> tuple[float, float, str]:
-    """Wall-clock seconds, peak resident memory of the largest process so far in MiB, and what was printed."""
-    started = time.monotonic()
+def measured(command: list, expected: int) -> tuple[float, float, str]:
+    """Wall-clock seconds, peak resident memory of the largest process in MiB, and what was printed.
+
+    Raises:
+        RuntimeError: the command did not end with the expected code.
+    """
     # A process of its own waits for the command, so that the memory of earlier commands is not counted.
     code = (
-        "import resource, subprocess, sys; done = subprocess.run(sys.argv[1:], stderr=subprocess.STDOUT);"
-        "print('maxrss', resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+        "import resource, subprocess, sys, time; started = time.monotonic();"
+        "done = subprocess.run(sys.argv[1:], stderr=subprocess.STDOUT); seconds = time.monotonic() - started;"
+        "print('measured', done.returncode, seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     )
     done = subprocess.run([sys.executable, "-c", code, *map(str, command)], capture_output=True, text=True, check=True)
-    seconds = time.monotonic() - started
-    output, _, peak = done.stdout.rpartition("maxrss ")
-    return seconds, int(peak) / 1024, output
+    output, _, figures = done.stdout.rpartition("measured ")
+    code, seconds, peak = figures.split()
+    if int(code) != expected:
+        raise RuntimeError(f"{' '.join(map(str, command))} ended with {code}, not {expected}:\n{output}")
+    return float(seconds), int(peak) / 1024, output
 
 
 def cpu_model() -> str:
