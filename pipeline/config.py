@@ -112,7 +112,8 @@ class Config(Section):
     seed: Annotated[Integer, Field(ge=0, lt=2**31)] = 0
     """Of everything random: the same seed gives the same weights on the same CPU."""
     base_model: BackboneName
-    """The backbone: `MobileNetV2` (or 0) or `Xception` (or 1)."""
+    """The backbone: `MobileNetV2` (or 0), `Xception` (or 1), `ResNet50`, `ResNet101`, `DenseNet121`, `DenseNet169`,
+    `DenseNet201`, `EfficientNetB0` to `EfficientNetB7`, `NASNetMobile` or `NASNetLarge`."""
     nn_arch: NNArch = NNArch()
     hps: Hps = Hps()
     augmentation: Augmentation = Augmentation()

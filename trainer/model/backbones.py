@@ -104,6 +104,10 @@ def original_backbone(name: str, *, alpha: float = 1.0, weights: str = "none") -
                 f"train.init_from: the ImageNet weights of {name} cannot be downloaded ({error}); "
                 "give the path of a .weights.h5 file, or none"
             ) from error
+    if weights != "none" and name.startswith("EfficientNet"):
+        # With ImageNet weights Keras puts one more rescaling into the graph; without it a file's weights would read
+        # wrong numbers, and say nothing of it.
+        raise ValueError(f"train.init_from: {name} takes imagenet or none, no weights file")
     network = backbone.build(weights=None, **arguments)
     if weights != "none":
         _load_weights(network, Path(weights))

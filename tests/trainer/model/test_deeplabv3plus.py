@@ -123,6 +123,11 @@ def test_weights_of_another_network_are_refused(tmp_path):
         build_backbone("MobileNetV2", SMALL, 65, weights=str(file))
 
 
+def test_efficientnet_takes_no_weights_file(tmp_path):
+    with pytest.raises(ValueError, match="EfficientNetB0 takes imagenet or none"):
+        original_backbone("EfficientNetB0", weights=str(tmp_path / "some.weights.h5"))
+
+
 def test_a_weights_file_that_is_none(tmp_path):
     file = tmp_path / "text.weights.h5"
     file.write_text("no weights")
