@@ -109,6 +109,9 @@ class ConsoleReporter(logging.Handler):
             console=console,
             transient=True,
             disable=not console.is_terminal,
+            # What the libraries print belongs into the log, where the descriptors lead.
+            redirect_stdout=False,
+            redirect_stderr=False,
         )
         self._task: TaskID | None = None
         self._shown_share = 0.0
