@@ -25,6 +25,8 @@ lock: ## Renew the locked requirements.
 	$$(tools/find-uv) pip compile --quiet --upgrade pyproject.toml --generate-hashes --python-version 3.11 -o requirements.txt
 	$$(tools/find-uv) pip compile --quiet --upgrade pyproject.toml --extra dev --generate-hashes --python-version 3.11 \
 	  --constraint requirements.txt -o requirements-dev.txt
+	$$(tools/find-uv) pip compile --quiet --upgrade pyproject.toml --extra peers --generate-hashes --python-version 3.11 \
+	  --constraint requirements.txt -o requirements-peers.txt
 
 docs: ## Renew the pages that are made from the code.
 	.venv/bin/python -m pipeline.config_reference
