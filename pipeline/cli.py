@@ -66,9 +66,9 @@ def run(
     verbose: Annotated[bool, typer.Option("--verbose", help="Show everything that the libraries print.")] = False,
 ) -> None:
     """Run the pipeline on this machine. Run it again to go on where it stopped, or to redo only what has changed."""
-    config = load_config(config_file, overrides=overrides or (), data=data, output=output)
+    config = load_config(config_file, overrides=overrides or (), data=data, output=output, warn=_warn)
     for overlap in _overlaps(_read_splits(config)):
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[yellow]warning:[/] {escape(overlap)}")
+        _warn(overlap)
     started = time.monotonic()
     with _output_folder(config) as log_file:
         try:
@@ -76,6 +76,10 @@ def run(
         except KeyboardInterrupt:
             # Typer would end the process without a word.
             raise RunInterrupted from None
+
+
+def _warn(sentence: str) -> None:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[yellow]warning:[/] {escape(sentence)}")
 
 
 def _run(config: Config, log_file: Path, started: float, *, verbose: bool) -> None:
@@ -114,7 +118,7 @@ def _step_failure(step: str, error: Exception, log_file: Path) -> str:
 @app.command()
 def check(config_file: ConfigFile, data: DataFolder = None, overrides: Overrides = None) -> None:
     """Read a configuration and, if there is one, the data folder; say what is wrong; run nothing."""
-    config = load_config(config_file, overrides=overrides or (), data=data)
+    config = load_config(config_file, overrides=overrides or (), data=data, warn=_warn)
     console = Console(highlight=False, soft_wrap=True)
     console.print(escape(f"{config_file}: sound"))
     if config.data.root is None:
@@ -122,7 +126,7 @@ def check(config_file: ConfigFile, data: DataFolder = None, overrides: Overrides
     splits = _read_splits(config)
     problems = _check_pairs(config, splits, console)
     for overlap in _overlaps(splits):
-        console.print(f"[yellow]warning:[/] {escape(overlap)}")
+        _warn(overlap)
     if problems:
         raise CommandError("\n".join(problems))
     console.print(escape(f"{config.data_root}: sound"))

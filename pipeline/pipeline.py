@@ -6,6 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import tensorflow as tf
 from tensorflow_model_analysis.proto import config_pb2
 from tfx import types
 from tfx.components.evaluator.component import Evaluator
@@ -43,6 +44,7 @@ def create_pipeline(config: Config) -> Pipeline:
     Returns:
         A TFX pipeline, ready for a runner.
     """
+    code = trainer_code()
     example_gen = VocExampleGen(
         input_base=str(config.data_root),
         splits=config.data.splits.model_dump(),
@@ -59,7 +61,7 @@ def create_pipeline(config: Config) -> Pipeline:
         examples=example_gen.outputs["examples"],
         schema=schema_gen.outputs["schema"],
         preprocessing_fn="trainer.preprocessing.preprocessing_fn",
-        custom_config={"settings": config.transform_settings().model_dump(mode="json"), "code": trainer_code()},
+        custom_config={"settings": config.transform_settings().model_dump(mode="json"), "code": code},
         materialize=False,
         disable_statistics=True,
         disable_analyzer_cache=True,
@@ -70,7 +72,7 @@ def create_pipeline(config: Config) -> Pipeline:
         run_fn="trainer.run.run_fn",
         custom_config={
             "settings": config.trainer_settings().model_dump(mode="json"),
-            "code": trainer_code(),
+            "code": code,
             "weights": weights_fingerprint(config),
         },
     )
@@ -150,18 +152,25 @@ def eval_config(gate: Eval) -> config_pb2.EvalConfig:
 
 
 def weights_fingerprint(config: Config) -> str | None:
-    """A hash of the weights file that training starts from: the cache must see its contents, not only its name."""
+    """A hash of the weights that training starts from: the cache must see their contents, not only their name."""
     init_from = config.trainer_settings().train.init_from
     if init_from in ("imagenet", "none"):
         return None
-    with Path(init_from).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    files = [init_from]
+    if tf.io.gfile.isdir(init_from):
+        files = sorted(tf.io.gfile.glob(f"{init_from}/variables/*"))
+    digest = hashlib.sha256()
+    for file in files:
+        with tf.io.gfile.GFile(file, "rb") as opened:
+            while block := opened.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def trainer_code() -> str:
     """A hash of the trainer's source: the cache must not answer for code that has changed since."""
     digest = hashlib.blake2b(digest_size=16)
     package = Path(trainer.__file__).parent
-    for file in sorted(package.rglob("*.py")):
+    for file in sorted([*package.rglob("*.py"), *package.rglob("*.json")]):
         digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()

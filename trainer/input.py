@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
@@ -52,12 +54,25 @@ def training_batches(
     )
 
 
-def class_pixels(file_patterns: list[str], transform_graph: tft.TFTransformOutput) -> np.ndarray:
-    """Pixels of each class in the training split, int64[C], as Transform counted them."""
+@dataclass(frozen=True)
+class TrainingTotals:
+    """What Transform has counted over the whole training split."""
+
+    pictures: int
+    class_pixels: np.ndarray
+    """int64[C]: pixels of each class."""
+
+
+def training_totals(file_patterns: list[str], transform_graph: tft.TFTransformOutput) -> TrainingTotals:
+    """Reads Transform's counts; they are the same for every example, so one is put through its graph."""
     files = tf.data.Dataset.list_files(file_patterns, shuffle=False)
     example = next(iter(tf.data.TFRecordDataset(files).batch(1)))
     parsed = tf.io.parse_example(example, transform_graph.raw_feature_spec())
-    return transform_graph.transform_raw_features(parsed)[features.TRAIN_CLASS_PIXELS][0].numpy()
+    transformed = transform_graph.transform_raw_features(parsed)
+    return TrainingTotals(
+        pictures=int(transformed[features.TRAIN_PICTURES][0]),
+        class_pixels=transformed[features.TRAIN_CLASS_PIXELS][0].numpy(),
+    )
 
 
 def _read_features(transform_graph: tft.TFTransformOutput, keys: list[str]) -> dict[str, tf.io.FixedLenFeature]:

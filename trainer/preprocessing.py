@@ -39,13 +39,15 @@ def preprocessing_fn(inputs: dict[str, tf.Tensor], custom_config: dict) -> dict[
         tf.reshape(inputs[features.LABEL_ENCODED], [-1]),
         fn_output_signature=tf.TensorSpec([size, size], tf.int64),
     )
-    # The one thing that only the whole of the training split can tell; the same for every example.
+    # What only the whole of the training split can tell; the same for every example.
     label_pixels = inputs[features.LABEL_PIXELS]
     class_pixels = tft.sum(label_pixels, reduce_instance_dims=False)
+    each = tf.ones_like(label_pixels[:, 0])
     return {
         features.IMAGE: image,
         features.LABEL: label,
         features.CONTENT_SIZE: content_size,
+        features.TRAIN_PICTURES: each * tft.sum(each),
         features.TRAIN_CLASS_PIXELS: tf.tile(class_pixels[tf.newaxis], [tf.shape(label_pixels)[0], 1]),
     }
 

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import keras
 import tensorflow as tf
 import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from trainer import losses, signatures
-from trainer.input import class_pixels, training_batches
+from trainer.input import training_batches, training_totals
 from trainer.model.backbones import BACKBONES
 from trainer.model.deeplabv3plus import deeplabv3plus
+from trainer.model.weights import Weights, WeightsError, read_weights, transfer
 from trainer.progress import ProgressLogger
 from trainer.settings import TrainerSettings
+from trainer.tensorflow_kernels import with_tensorflow_kernels
 from trainer.training import AugmentedTraining, StopOnDivergence, optimizer
+
+KERAS_FILE = "deeplabv3plus.keras"
 
 
 def run_fn(fn_args: FnArgs) -> None:
-    """Trains on the training split and writes the SavedModel to `fn_args.serving_model_dir`.
+    """Trains on the training split; writes the SavedModel to `serving_model_dir` and a Keras file to `model_run_dir`.
 
     Args:
         fn_args: TFX's; `custom_config["settings"]` is a `TrainerSettings` as a dictionary.
@@ -25,7 +32,15 @@ def run_fn(fn_args: FnArgs) -> None:
     settings = TrainerSettings.model_validate(fn_args.custom_config["settings"])
     transform_graph = tft.TFTransformOutput(fn_args.transform_output)
     network = train(settings, fn_args.train_files, transform_graph)
-    signatures.save(network, transform_graph, BACKBONES[settings.base_model].normalisation, fn_args.serving_model_dir)
+    exported = deeplabv3plus(settings.base_model, settings.exported_arch, settings.hps)
+    exported.set_weights(network.get_weights())
+    keras_file = Path(fn_args.model_run_dir, KERAS_FILE)
+    tf.io.gfile.makedirs(str(keras_file.parent))
+    with tempfile.TemporaryDirectory() as directory:
+        local = Path(directory, KERAS_FILE)
+        exported.save(local)
+        tf.io.gfile.copy(str(local), str(keras_file), overwrite=True)
+    signatures.save(exported, transform_graph, BACKBONES[settings.base_model].normalisation, fn_args.serving_model_dir)
 
 
 def train(settings: TrainerSettings, train_files: list[str], transform_graph: tft.TFTransformOutput) -> keras.Model:
@@ -40,6 +55,7 @@ def train(settings: TrainerSettings, train_files: list[str], transform_graph: tf
         The trained network, images float32[N, S, S, 3] to logits float32[N, S, S, C].
 
     Raises:
+        WeightsError: the weights to start from are of another network.
         DivergedError: the loss is no longer a number.
     """
     # The same settings and data give the same weights: fixed seeds, and only kernels that sum in a fixed order.
@@ -47,13 +63,9 @@ def train(settings: TrainerSettings, train_files: list[str], transform_graph: tf
     tf.config.experimental.enable_op_determinism()
 
     hps = settings.hps
-    network = deeplabv3plus(
-        settings.base_model,
-        settings.nn_arch,
-        weights=settings.train.init_from,
-        weight_decay=hps.weight_decay,
-        bn_momentum=hps.bn_momentum,
-    )
+    totals = training_totals(train_files, transform_graph)
+    steps = hps.total_steps(totals.pictures)
+    network = with_tensorflow_kernels(initial_network(settings))
     batches = training_batches(
         train_files,
         transform_graph,
@@ -62,14 +74,49 @@ def train(settings: TrainerSettings, train_files: list[str], transform_graph: tf
         seed=settings.seed,
     )
     training = AugmentedTraining(network, settings.augmentation)
-    loss = losses.weighted_sum(settings.train.loss, class_pixels(train_files, transform_graph))
-    training.compile(optimizer=optimizer(hps), loss=loss, jit_compile=False)
+    loss = losses.weighted_sum(settings.train.loss, totals.class_pixels)
+    training.compile(optimizer=optimizer(hps, steps), loss=loss, jit_compile=False)
     # Made by `fit`, its variables would make TensorFlow trace the training step a second time.
     training.optimizer.build(training.trainable_variables)
     training.fit(
         batches,
-        steps_per_epoch=hps.steps,
+        steps_per_epoch=steps,
         verbose=0,
-        callbacks=[ProgressLogger(hps.steps, hps.batch_size), StopOnDivergence()],
+        callbacks=[ProgressLogger(steps, hps.batch_size), StopOnDivergence()],
     )
     return network
+
+
+def initial_network(settings: TrainerSettings) -> keras.Model:
+    """The network before training, at the output stride of training and with the weights of `train.init_from`.
+
+    Raises:
+        WeightsError: the weights are of another network.
+        ConnectionError: the ImageNet weights cannot be downloaded.
+    """
+    source = settings.train.init_from
+    keras_has_them = source in ("imagenet", "none")
+    network = deeplabv3plus(
+        settings.base_model,
+        settings.training_arch,
+        settings.hps,
+        weights=source if keras_has_them else "none",
+    )
+    if not keras_has_them:
+        try:
+            transfer(_read(source), network, source)
+        except WeightsError as error:
+            raise WeightsError(f"train.init_from: {error}") from error
+    return network
+
+
+def _read(source: str) -> Weights:
+    """Weights from a path or URI."""
+    if not tf.io.gfile.exists(source):
+        raise WeightsError(f"there are no weights at {source}")
+    if tf.io.gfile.isdir(source):
+        return signatures.read_weights(source)
+    with tempfile.TemporaryDirectory() as directory:
+        local = Path(directory, Path(source).name)
+        tf.io.gfile.copy(source, str(local))
+        return read_weights(local)

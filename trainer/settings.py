@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import json
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, TypeAdapter, model_validator
 
 # Strict, so that "3", true and 2.5 are not taken for whole numbers.
 Integer = Annotated[int, Strict()]
@@ -21,98 +24,94 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
+_Backbones = Literal[
+    "MobileNetV2",
+    "Xception",
+    "ResNet50",
+    "ResNet101",
+    "DenseNet121",
+    "DenseNet169",
+    "DenseNet201",
+    "EfficientNetB0",
+    "EfficientNetB1",
+    "EfficientNetB2",
+    "EfficientNetB3",
+    "EfficientNetB4",
+    "EfficientNetB5",
+    "EfficientNetB6",
+    "EfficientNetB7",
+    "NASNetMobile",
+    "NASNetLarge",
+]
 BACKBONE_NUMBERS = {0: "MobileNetV2", 1: "Xception"}
 
 
 def _backbone_name(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         return BACKBONE_NUMBERS.get(value, value)
+    if isinstance(value, str):
+        return {name.lower(): name for name in get_args(_Backbones)}.get(value.lower(), value)
     return value
 
 
-BackboneName = Annotated[
-    Literal[
-        "MobileNetV2",
-        "Xception",
-        "ResNet50",
-        "ResNet101",
-        "DenseNet121",
-        "DenseNet169",
-        "DenseNet201",
-        "EfficientNetB0",
-        "EfficientNetB1",
-        "EfficientNetB2",
-        "EfficientNetB3",
-        "EfficientNetB4",
-        "EfficientNetB5",
-        "EfficientNetB6",
-        "EfficientNetB7",
-        "NASNetMobile",
-        "NASNetLarge",
-    ],
-    BeforeValidator(_backbone_name),
-]
-"""A backbone by name; 0 and 1 stand for MobileNetV2 and Xception."""
+BackboneName = Annotated[_Backbones, BeforeValidator(_backbone_name)]
+"""A backbone by name, in whatever case; 0 and 1 stand for MobileNetV2 and Xception."""
 
 
 class Branch(Section):
     """One operation of the encoder's middle; its output is concatenated with the others'."""
 
     op: Literal["conv", "pyramid_pooling"]
-    """`conv`: atrous convolution, separable unless 1x1. `pyramid_pooling`: means over a grid of bins, resized back."""
-    kernel: Annotated[Integer, Field(ge=1)]
-    """Side of the convolution's kernel, odd; or bins along each side of the picture: 1 is the mean of all of it."""
+    """`conv`: atrous convolution. `pyramid_pooling`: means over windows, through a 1x1 convolution, resized back."""
+    kernel: Annotated[Integer, Field(ge=1)] | None = None
+    """Side of the convolution's kernel, odd; or side of the windows that means are taken over, in features, where 1
+    stands for a single window, the whole picture."""
     rate: tuple[Positive, Positive] = (1, 1)
     """Atrous rate, vertical and horizontal, of a convolution."""
     input: Annotated[Integer, Field(ge=-1)] = -1
     """What is read: -1 the backbone's features, otherwise the output of the branch with that index."""
-    target_size_factor: tuple[Literal[1], Literal[1]] = (1, 1)
-    """Size of the output relative to the features': always the same, since all branches are concatenated."""
+    target_size_factor: tuple[Positive, Positive] | None = None
+    """How much larger the output is made than the means: `[kernel, kernel]`, so that it fits the other branches."""
+    grid_size: tuple[Positive, Positive] | None = None
+    """Instead of `kernel`: the number of windows, vertical and horizontal."""
 
     @model_validator(mode="after")
     def _window(self) -> Branch:
-        if self.op == "conv" and self.kernel % 2 == 0:
-            raise ValueError(f"the kernel of a convolution must be odd, found {self.kernel}")
+        if self.op == "conv":
+            if self.kernel is None:
+                raise ValueError("a convolution must have a kernel")
+            if self.kernel % 2 == 0:
+                raise ValueError(f"the kernel of a convolution must be odd, found {self.kernel}")
+            if self.grid_size is not None:
+                raise ValueError("grid_size is for pyramid_pooling, a convolution has none")
+        elif (self.kernel is None) == (self.grid_size is None):
+            raise ValueError("pyramid_pooling must have either a kernel or a grid_size")
+        elif self.rate != (1, 1):
+            raise ValueError(f"rate is for conv, pyramid_pooling has none; found {list(self.rate)}")
+        factor = self.kernel if self.op == "pyramid_pooling" and self.kernel else 1
+        if self.target_size_factor not in (None, (factor, factor)):
+            raise ValueError(
+                f"target_size_factor must be {[factor, factor]}, or branches of different sizes would be "
+                f"concatenated; found {list(self.target_size_factor)}"
+            )
         return self
 
 
-def _conv(kernel: int, rate: tuple[int, int], source: int = -1) -> Branch:
-    return Branch(op="conv", kernel=kernel, rate=rate, input=source)
-
-
+_DESIGNS = TypeAdapter(tuple[Branch, ...])
 ENCODER_MIDDLES = {
-    # Atrous spatial pyramid pooling with the image's own mean (arXiv:1706.05587, figure 5), for output stride 16.
-    "aspp": (
-        _conv(1, (1, 1)),
-        _conv(3, (6, 6)),
-        _conv(3, (12, 12)),
-        _conv(3, (18, 18)),
-        Branch(op="pyramid_pooling", kernel=1),
-    ),
-    # The two designs that tonandr/deeplabv3plus_keras publishes, the second for Cityscapes as well.
-    "seed_xception": (
-        _conv(3, (1, 1)),
-        _conv(3, (6, 6), 0),
-        _conv(3, (12, 12), 0),
-        _conv(3, (18, 18), 0),
-        Branch(op="pyramid_pooling", kernel=1, input=0),
-    ),
-    "seed_mobilenetv2": (
-        _conv(3, (1, 1)),
-        _conv(3, (18, 15), 0),
-        _conv(3, (6, 3), 1),
-        _conv(3, (1, 1), 0),
-        _conv(3, (6, 21), 0),
-    ),
-    # The dense prediction cell found by search (arXiv:1809.04184), as TF DeepLab publishes it.
-    "dpc": (
-        _conv(3, (1, 6)),
-        _conv(3, (18, 15), 0),
-        _conv(3, (6, 3), 1),
-        _conv(3, (1, 1), 0),
-        _conv(3, (6, 21), 0),
-    ),
+    file.stem: _DESIGNS.validate_json(file.read_bytes())
+    for file in sorted(Path(__file__).with_name("encoder_middles").glob("*.json"))
 }
+"""The designs that have a name; `trainer/encoder_middles/README.md` says where they come from."""
+
+
+def _known_design(value: Any) -> Any:
+    if isinstance(value, str) and value not in ENCODER_MIDDLES:
+        raise ValueError(f"it must be {', '.join(ENCODER_MIDDLES)}, the path of a .json file, or a list of branches")
+    return value
+
+
+OutputStride = Literal[8, 16, 32]
 
 
 class NNArch(Section):
@@ -122,16 +121,18 @@ class NNArch(Section):
     """Side of the square canvas, pixels. 16 k + 1 lets the features of every stride fall on pixels."""
     num_classes: Annotated[Integer, Field(ge=2, le=255)] = 21
     """Classes of the data, background included; Pascal VOC has 21."""
-    output_stride: Literal[8, 16, 32] = 16
+    output_stride: OutputStride = 16
     """Pixels of the image per pixel of the backbone's last features."""
     mv2_depth_multiplier: Annotated[Number, Field(gt=0, le=4)] = 1.0
     """MobileNetV2's width (`alpha`). ImageNet weights exist for 0.35, 0.5, 0.75, 1.0, 1.3 and 1.4."""
-    encoder_middle_conf: Literal["aspp", "dpc", "seed_xception", "seed_mobilenetv2"] | tuple[Branch, ...] = "aspp"
-    """What stands between backbone and decoder: a design by name, or a list of branches, read from first to last."""
+    encoder_middle_conf: Annotated[str | tuple[Branch, ...], BeforeValidator(_known_design)] = "aspp"
+    """What stands between backbone and decoder: `aspp`, `dpc`, `seed_xception`, `seed_mobilenetv2`,
+    `seed_cityscapes`, the path of a `.json` file, or a list of branches, which are built from first to last."""
     conv_rate_multiplier: Positive = 1
     """Multiplies every rate of the design."""
     scale_rates: bool | None = None
-    """Multiply the rates by 16 / output_stride as well. Unset: yes for a design by name, no for a list of branches."""
+    """Multiply the rates by 16 / output_stride as well. Unset: yes for a design by name or from a file, no for a list
+    of branches."""
     depth_multiplier: Positive = 1
     """Depthwise kernels per channel in the separable convolutions outside the backbone."""
     reduction_size: Positive = 256
@@ -142,12 +143,28 @@ class NNArch(Section):
     """Channels that the stride-4 features are reduced to in the decoder."""
     boundary_refinement: bool = True
     """The decoder of DeepLabV3+. Without it the logits are taken from the ASPP and upsampled, as in DeepLabV3."""
+    separable: bool = True
+    """Factorise the convolutions outside the backbone into a depthwise and a 1x1 one, as DeepLabV3+ does."""
     dropout_rate: Annotated[Number, Field(ge=0, lt=1)] = 0.1
     """Share of the ASPP's features that are dropped in training."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _design_from_a_file(cls, values: Any) -> Any:
+        design = values.get("encoder_middle_conf") if isinstance(values, dict) else None
+        if not (isinstance(design, str) and design.endswith(".json")):
+            return values
+        try:
+            branches = json.loads(Path(design).expanduser().read_bytes())
+        except OSError as error:
+            raise ValueError(f"encoder_middle_conf: {design} cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            raise ValueError(f"encoder_middle_conf: {design} is not JSON: {error}") from error
+        return {"scale_rates": True, **values, "encoder_middle_conf": branches}
+
     @model_validator(mode="after")
     def _branches_form_a_graph(self) -> NNArch:
-        side = -(-self.image_size // self.output_stride)
+        side = self._feature_side
         if not self.branches:
             raise ValueError("encoder_middle_conf must have at least one branch")
         for index, branch in enumerate(self.branches):
@@ -156,13 +173,26 @@ class NNArch(Section):
                     f"encoder_middle_conf, branch {index}: input {branch.input} is no earlier branch; "
                     f"allowed: -1 (the backbone's features) to {index - 1}"
                 )
-            if branch.kernel > side:
-                raise ValueError(
-                    f"encoder_middle_conf, branch {index}: kernel {branch.kernel} is larger than the features, "
-                    f"which have {side} x {side} pixels at image_size {self.image_size} and output_stride "
-                    f"{self.output_stride}"
-                )
+            for name, length in (("kernel", branch.kernel or 1), ("grid_size", max(branch.grid_size or (1, 1)))):
+                if length > side:
+                    raise ValueError(
+                        f"encoder_middle_conf, branch {index}: {name} {length} is larger than the features, "
+                        f"which have {side} x {side} pixels at image_size {self.image_size} and output_stride "
+                        f"{self.output_stride}"
+                    )
         return self
+
+    @property
+    def _feature_side(self) -> int:
+        return (self.padded_size - 1) // self.output_stride + 1
+
+    @property
+    def padded_size(self) -> int:
+        """The image's side inside the network: output_stride * k + 1, where feature i lies on pixel output_stride * i.
+
+        At such sizes every strided layer reads an odd number of pixels.
+        """
+        return -(-(self.image_size - 1) // self.output_stride) * self.output_stride + 1
 
     @property
     def branches(self) -> tuple[Branch, ...]:
@@ -173,25 +203,68 @@ class NNArch(Section):
 
     def effective_rate(self, branch: Branch) -> tuple[int, int]:
         """A branch's rate after `conv_rate_multiplier` and `scale_rates`; at least 1."""
+        if branch.kernel == 1:
+            return 1, 1
         scaled = isinstance(self.encoder_middle_conf, str) if self.scale_rates is None else self.scale_rates
-        factor = self.conv_rate_multiplier * (16 / self.output_stride if scaled else 1)
-        vertical, horizontal = (1 if rate == 1 else max(1, round(rate * factor)) for rate in branch.rate)
-        return vertical, horizontal
+        return _times(branch.rate, self.conv_rate_multiplier * (16 / self.output_stride if scaled else 1))
+
+    def bins(self, branch: Branch) -> tuple[int, int]:
+        """The number of windows, vertical and horizontal, of a branch that pools."""
+        if branch.grid_size is not None:
+            return branch.grid_size
+        assert branch.kernel is not None
+        count = 1 if branch.kernel == 1 else max(1, round(self._feature_side / branch.kernel))
+        return count, count
+
+    def at_output_stride(self, output_stride: OutputStride) -> NNArch:
+        """The architecture of the same network, weights and all, with features at another stride.
+
+        Rates and windows keep their extent in the image, as far as whole numbers allow.
+        """
+        if output_stride == self.output_stride:
+            return self
+        ratio = self.output_stride / output_stride
+        branches = tuple(
+            branch.model_copy(update={"rate": _times(self.effective_rate(branch), ratio)})
+            if branch.op == "conv"
+            else Branch(op=branch.op, grid_size=self.bins(branch), input=branch.input)
+            for branch in self.branches
+        )
+        return self.model_copy(
+            update={
+                "output_stride": output_stride,
+                "encoder_middle_conf": branches,
+                "conv_rate_multiplier": 1,
+                "scale_rates": False,
+            }
+        )
+
+
+def _times(rate: tuple[int, int], factor: float) -> tuple[int, int]:
+    vertical, horizontal = (max(1, round(length * factor)) for length in rate)
+    return vertical, horizontal
 
 
 class Hps(Section):
     """Hyperparameters of the optimisation."""
 
-    steps: Positive = 30_000
-    """Optimisation steps, of one batch each."""
+    steps: Positive | None = None
+    """Optimisation steps, of one batch each. Without `steps` and `epochs`: 30,000."""
+    epochs: Annotated[Number, Field(gt=0)] | None = None
+    """Instead of `steps`: how often each picture is seen."""
     batch_size: Positive = 16
     """Pictures per step."""
     optimizer: Literal["sgd", "adam"] = "sgd"
     """`sgd` (with momentum) or `adam`."""
     lr: Annotated[Number, Field(gt=0)] = 0.007
-    """Learning rate at step 0; it falls to 0 at the last step."""
+    """Learning rate at step 0."""
+    lr_schedule: Literal["poly", "inverse_time", "constant"] = "poly"
+    """What becomes of it. `poly`: it falls to 0 at the last step, as lr * (1 - step / steps) ** poly_power.
+    `inverse_time`: lr / (1 + decay * step). `constant`: it stays."""
+    decay: Annotated[Number, Field(ge=0)] = 0.0
+    """For inverse_time."""
     poly_power: Annotated[Number, Field(gt=0)] = 0.9
-    """Exponent of the poly decay: lr * (1 - step / steps) ** power."""
+    """For poly."""
     momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.9
     """For sgd."""
     beta_1: Annotated[Number, Field(ge=0, lt=1)] = 0.9
@@ -202,6 +275,32 @@ class Hps(Section):
     """As TF-slim means it: the loss gains weight_decay / 2 times the sum of the squared convolution kernels."""
     bn_momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.9
     """Momentum of the moving statistics of every batch normalisation, the backbone's too."""
+    bn_scale: bool = True
+    """Let the batch normalisations outside the backbone learn a factor (gamma); the backbone's are as it has them."""
+    bn_freeze: bool = False
+    """Keep statistics, factors and offsets of the backbone's batch normalisations as they were before training. For
+    batches of fewer than about 12 pictures, whose own statistics are too noisy."""
+    bn_synchronized: bool = False
+    """Take the statistics of a batch over all replicas rather than over each one's share."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Hps:
+        if self.steps is not None and self.epochs is not None:
+            raise ValueError(
+                f"hps.steps is {self.steps} and hps.epochs is {self.epochs:g}; give one of them "
+                "(null takes the other away)"
+            )
+        return self
+
+    def total_steps(self, pictures: int) -> int:
+        """Optimisation steps in all.
+
+        Args:
+            pictures: in the training split.
+        """
+        if self.epochs is not None:
+            return math.ceil(self.epochs * pictures / self.batch_size)
+        return self.steps or 30_000
 
 
 class Augmentation(Section):
@@ -245,7 +344,10 @@ class Train(Section):
     """How training starts and how it reads its data."""
 
     init_from: str = "imagenet"
-    """`imagenet` (Keras downloads the backbone's weights), `none`, or a `.weights.h5` file of the backbone."""
+    """`imagenet` (Keras downloads the backbone's weights), `none`, or where weights lie, path or URI: a `.h5` or
+    `.keras` file of the backbone or of the whole network, or a SavedModel that an earlier run has pushed."""
+    output_stride: OutputStride | None = None
+    """While training. Unset: as in `nn_arch`. The rates of a design written for `nn_arch.output_stride` follow."""
     loss: Annotated[tuple[LossTerm, ...], Field(min_length=1)] = (LossTerm(name="cross_entropy"),)
     """A weighted sum of losses, such as `[{name: cross_entropy}, {name: dice, weight: 0.5}]`. Names: cross_entropy,
     balanced_cross_entropy (classes weighted by their pixels in the training split), ohem_cross_entropy (`hardest`:
@@ -270,3 +372,15 @@ class TrainerSettings(Section):
     hps: Hps
     augmentation: Augmentation
     train: Train
+    eval_output_stride: OutputStride
+    """Of the network in the SavedModel."""
+
+    @property
+    def training_arch(self) -> NNArch:
+        """The network as it is trained."""
+        return self.nn_arch.at_output_stride(self.train.output_stride or self.nn_arch.output_stride)
+
+    @property
+    def exported_arch(self) -> NNArch:
+        """The network as it is judged and served."""
+        return self.nn_arch.at_output_stride(self.eval_output_stride)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 import keras
+import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
 from trainer import features
 from trainer.model.backbones import Normalisation
+from trainer.model.folding import folded
+from trainer.model.weights import Weights, WeightsError, layers_with_weights
 from trainer.preprocessing import decode_image, decode_label, image_canvas
+from trainer.tensorflow_kernels import with_tensorflow_kernels
 from trainer.voc import IGNORE_LABEL
 
 
@@ -18,7 +24,7 @@ def save(
     """Writes a SavedModel with the signatures of `trainer.features`.
 
     Args:
-        network: DeepLabV3+, images to logits.
+        network: DeepLabV3+, images to logits, as `deeplabv3plus` builds it.
         transform_graph: Transform's output.
         normalisation: the backbone's.
         directory: where to.
@@ -36,6 +42,32 @@ def save(
     )
 
 
+def read_weights(directory: str) -> Weights:
+    """Reads the weights of a SavedModel that `save` has written.
+
+    Args:
+        directory: of the SavedModel, path or URI.
+
+    Raises:
+        WeightsError: it holds no weights of DeepLabV3+.
+    """
+    try:
+        checkpoint = tf.train.load_checkpoint(f"{directory}/variables/variables")
+    except (ValueError, tf.errors.OpError) as error:
+        raise WeightsError(f"{directory} is no SavedModel: it has no variables") from error
+    found: dict[str, dict[int, np.ndarray]] = {}
+    for key in checkpoint.get_variable_to_shape_map():
+        if match := _WEIGHT.fullmatch(key):
+            found.setdefault(match["layer"], {})[int(match["index"])] = checkpoint.get_tensor(key)
+    if not found:
+        raise WeightsError(f"{directory} is no SavedModel of DeepLabV3+ that this pipeline has pushed")
+    return {layer: [arrays[index] for index in sorted(arrays)] for layer, arrays in found.items()}
+
+
+# How TensorFlow names the elements of `Segmenter.weights` in a checkpoint.
+_WEIGHT = re.compile(r"weights/(?P<layer>[^/]+)/(?P<index>\d+)/\.ATTRIBUTES/VARIABLE_VALUE")
+
+
 class Segmenter(tf.Module):
     """The network between Transform's graph and masks at each picture's own size.
 
@@ -44,6 +76,10 @@ class Segmenter(tf.Module):
 
     def __init__(self, network: keras.Model, transform_graph: tft.TFTransformOutput, normalisation: Normalisation):
         super().__init__()
+        network = with_tensorflow_kernels(network)
+        # By name, so that a later run can start from them; they are the variables that the signatures use.
+        self.weights = {name: layer.weights for name, layer in layers_with_weights(network).items()}
+        network = folded(network)
         self._network = network
         self._transform = transform_graph.transform_features_layer()
         self._normalisation = normalisation

@@ -27,14 +27,27 @@ class StopOnDivergence(keras.callbacks.Callback):
             )
 
 
-def optimizer(hps: Hps) -> keras.optimizers.Optimizer:
-    """SGD with momentum, or Adam, under the poly schedule: lr * (1 - step / steps) ** power (arXiv:1606.00915)."""
-    schedule = keras.optimizers.schedules.PolynomialDecay(
-        hps.lr, decay_steps=hps.steps, end_learning_rate=0.0, power=hps.poly_power
-    )
+def optimizer(hps: Hps, steps: int) -> keras.optimizers.Optimizer:
+    """SGD with momentum, or Adam, under the schedule of the learning rate.
+
+    Args:
+        hps: the hyperparameters.
+        steps: optimisation steps in all.
+    """
+    schedule = learning_rate(hps, steps)
     if hps.optimizer == "adam":
         return keras.optimizers.Adam(schedule, beta_1=hps.beta_1, beta_2=hps.beta_2)
     return keras.optimizers.SGD(schedule, momentum=hps.momentum)
+
+
+def learning_rate(hps: Hps, steps: int) -> keras.optimizers.schedules.LearningRateSchedule | float:
+    """The learning rate by step; poly is that of arXiv:1606.00915, section 4.3."""
+    schedules = keras.optimizers.schedules
+    if hps.lr_schedule == "poly":
+        return schedules.PolynomialDecay(hps.lr, decay_steps=steps, end_learning_rate=0.0, power=hps.poly_power)
+    if hps.lr_schedule == "inverse_time":
+        return schedules.InverseTimeDecay(hps.lr, decay_steps=1, decay_rate=hps.decay)
+    return hps.lr
 
 
 class AugmentedTraining(keras.Model):

@@ -29,7 +29,8 @@ def problem(file: Path, text: str | None = None, *, overrides: tuple[str, ...] =
 def test_defaults_are_the_published_recipe(file):
     config = load_config(file)
     assert (config.nn_arch.image_size, config.nn_arch.output_stride, config.nn_arch.num_classes) == (513, 16, 21)
-    assert (config.hps.lr, config.hps.batch_size, config.hps.steps, config.hps.poly_power) == (0.007, 16, 30_000, 0.9)
+    assert (config.hps.lr, config.hps.batch_size, config.hps.poly_power) == (0.007, 16, 0.9)
+    assert config.hps.total_steps(pictures=10_582) == 30_000
     assert config.augmentation.scale == (0.5, 2.0)
 
 
@@ -76,7 +77,7 @@ def test_where_a_run_writes_unless_told(file, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("addition", "expected"),
     [
-        ("hps: {stepps: 3}", "hps.stepps: unknown key; allowed here: steps, batch_size"),
+        ("hps: {stepps: 3}", "hps.stepps: unknown key; allowed here: steps, epochs, batch_size"),
         ("colour: red", "colour: unknown key; allowed here: name, seed, base_model"),
         ("hps: {steps: 0}", "hps.steps: found 0; input should be greater than 0"),
         ("hps: {steps: many}", "hps.steps: found 'many'; input should be a valid integer"),
@@ -104,12 +105,52 @@ def test_where_a_run_writes_unless_told(file, monkeypatch, tmp_path):
         ),
         ("nn_arch: {encoder_middle_conf: [{op: conv, kernel: 3, rate: [0, 1]}]}", "input should be greater than 0"),
         ("nn_arch: {encoder_middle_conf: []}", "must have at least one branch"),
+        ("nn_arch: {encoder_middle_conf: psp}", "found 'psp'; it must be aspp, dpc, seed_cityscapes, seed_mobilenetv2"),
+        ("nn_arch: {encoder_middle_conf: [{op: conv}]}", "a convolution must have a kernel"),
+        ("nn_arch: {encoder_middle_conf: [{op: conv, kernel: 3, grid_size: [1, 1]}]}", "a convolution has none"),
+        ("nn_arch: {encoder_middle_conf: [{op: pyramid_pooling}]}", "must have either a kernel or a grid_size"),
+        (
+            "nn_arch: {encoder_middle_conf: [{op: pyramid_pooling, kernel: 1, rate: [2, 2]}]}",
+            "rate is for conv, pyramid_pooling has none; found [2, 2]",
+        ),
+        (
+            "nn_arch: {encoder_middle_conf: [{op: pyramid_pooling, kernel: 4, target_size_factor: [2, 2]}]}",
+            "target_size_factor must be [4, 4]",
+        ),
+        (
+            "nn_arch: {encoder_middle_conf: [{op: pyramid_pooling, grid_size: [2, 34]}]}",
+            "branch 0: grid_size 34 is larger than the features, which have 33 x 33 pixels",
+        ),
+        ("nn_arch: {encoder_middle_conf: gone.json}", "encoder_middle_conf: gone.json cannot be read: No such file"),
+        ("hps: {steps: 10, epochs: 2}", "hps.steps is 10 and hps.epochs is 2; give one of them"),
+        ("eval: {output_stride: 4}", "eval.output_stride: found 4; input should be 8, 16 or 32"),
     ],
 )
 def test_wrong_values(file, addition, expected):
     message = problem(file, MINIMAL + addition + "\n")
     assert message.startswith(str(file))
     assert expected in message
+
+
+def test_a_design_from_a_file(file, tmp_path):
+    """In the form, and with the meaning, of TF DeepLab's files: rates are for output stride 16."""
+    design = tmp_path / "design.json"
+    design.write_text('[{"kernel": 3, "rate": [1, 6], "op": "conv", "input": -1}]')
+    arch = load_config(file, overrides=[f"nn_arch.encoder_middle_conf={design}", "nn_arch.output_stride=8"]).nn_arch
+    assert arch.effective_rate(arch.branches[0]) == (2, 12)
+    design.write_text("[")
+    assert f"{design} is not JSON" in problem(file, overrides=(f"nn_arch.encoder_middle_conf={design}",))
+
+
+def test_output_strides_of_training_and_evaluation(file):
+    def strides(*overrides):
+        settings = load_config(file, overrides=overrides).trainer_settings()
+        return settings.training_arch.output_stride, settings.exported_arch.output_stride
+
+    assert strides() == (16, 16)
+    assert strides("eval.output_stride=8") == (16, 8)
+    assert strides("train.output_stride=32") == (32, 32)
+    assert strides("nn_arch.output_stride=8", "train.output_stride=16", "eval.output_stride=8") == (16, 8)
 
 
 def test_a_width_without_imagenet_weights(file):
@@ -175,7 +216,7 @@ def test_wrong_overrides(file, override, expected):
 
 def test_weights_that_are_not_there(file):
     message = problem(file, overrides=("train.init_from=gone.weights.h5",))
-    assert "train.init_from: found 'gone.weights.h5', and there is no such file" in message
+    assert "train.init_from: found 'gone.weights.h5', and there is no such file or folder" in message
 
 
 def test_no_data_folder(file):

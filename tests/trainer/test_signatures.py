@@ -10,7 +10,10 @@ from PIL import Image
 
 from trainer import features, signatures
 from trainer.model.backbones import MINUS_ONE_TO_ONE
+from trainer.model.deeplabv3plus import deeplabv3plus
+from trainer.model.weights import WeightsError, transfer
 from trainer.preprocessing import image_canvas
+from trainer.settings import NNArch
 from trainer.voc import IGNORE_LABEL
 
 NUM_CLASSES = 21
@@ -106,3 +109,25 @@ def test_training_sees_what_serving_sees(transformed, network):
         parsed[features.IMAGE_ENCODED]
     )
     np.testing.assert_array_equal(trained_on, served)
+
+
+def test_a_later_run_can_start_from_the_saved_model(transformed, tmp_path):
+    arch = NNArch(image_size=65, mv2_depth_multiplier=0.35, reduction_size=8, concat_channels=8)
+    network = deeplabv3plus("MobileNetV2", arch)
+    directory = str(tmp_path / "model")
+    signatures.save(network, transformed.graph, MINUS_ONE_TO_ONE, directory)
+    again = deeplabv3plus("MobileNetV2", arch)
+    transfer(signatures.read_weights(directory), again, directory)
+    for theirs, ours in zip(network.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(theirs, ours)
+
+    size = (tmp_path / "model" / "variables" / "variables.data-00000-of-00001").stat().st_size
+    assert size < 4.2 * network.count_params() + 200_000, "the weights are in it once"
+
+
+def test_folders_that_are_no_saved_model_of_ours(tmp_path):
+    with pytest.raises(WeightsError, match="is no SavedModel: it has no variables"):
+        signatures.read_weights(str(tmp_path))
+    tf.saved_model.save(tf.Module(), str(tmp_path / "other"))
+    with pytest.raises(WeightsError, match="is no SavedModel of DeepLabV3\\+ that this pipeline has pushed"):
+        signatures.read_weights(str(tmp_path / "other"))

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from trainer import features
-from trainer.input import class_pixels, training_batches
+from trainer.input import training_batches, training_totals
 from trainer.progress import ProgressLogger
 from trainer.run import train
 from trainer.settings import Augmentation, Hps, NNArch, Train, TrainerSettings
@@ -15,11 +15,25 @@ from trainer.training import DivergedError, StopOnDivergence, optimizer
 
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 def test_the_poly_schedule(name):
-    hps = Hps(optimizer=name, lr=0.007, steps=100, poly_power=0.9)
-    made = optimizer(hps)
+    made = optimizer(Hps(optimizer=name, lr=0.007, poly_power=0.9), steps=100)
     for step in (0, 25, 99):
         made.iterations.assign(step)
         assert float(made.learning_rate) == pytest.approx(0.007 * (1 - step / 100) ** 0.9, rel=1e-4)
+
+
+def test_the_other_schedules():
+    made = optimizer(Hps(lr=0.1, lr_schedule="inverse_time", decay=0.5), steps=100)
+    for step in (0, 1, 4):
+        made.iterations.assign(step)
+        assert float(made.learning_rate) == pytest.approx(0.1 / (1 + 0.5 * step))
+    assert float(optimizer(Hps(lr=0.1, lr_schedule="constant"), steps=100).learning_rate) == pytest.approx(0.1)
+
+
+def test_epochs_are_counted_in_pictures():
+    assert Hps(epochs=2, batch_size=8).total_steps(pictures=10) == 3
+    assert Hps(epochs=0.5, batch_size=8).total_steps(pictures=16) == 1
+    assert Hps(steps=7).total_steps(pictures=10) == 7
+    assert Hps().total_steps(pictures=10) == 30_000
 
 
 def test_a_loss_that_is_no_number_stops_training():
@@ -70,7 +84,9 @@ def test_the_pixels_of_each_class_are_those_of_the_whole_split(transformed):
     for record in transformed.records:
         example = tf.train.Example.FromString(record).features.feature
         expected += np.array(example[features.LABEL_PIXELS].int64_list.value)
-    np.testing.assert_array_equal(class_pixels([transformed.pattern], transformed.graph), expected)
+    totals = training_totals([transformed.pattern], transformed.graph)
+    np.testing.assert_array_equal(totals.class_pixels, expected)
+    assert totals.pictures == len(transformed.records)
 
 
 def test_the_same_settings_give_the_same_weights(transformed):
@@ -81,6 +97,7 @@ def test_the_same_settings_give_the_same_weights(transformed):
         hps=Hps(steps=3, batch_size=4),
         augmentation=Augmentation(),
         train=Train(init_from="none"),
+        eval_output_stride=16,
     )
     networks = [train(settings, [transformed.pattern], transformed.graph) for _ in range(2)]
     for first, second in zip(*(network.get_weights() for network in networks), strict=True):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import keras
 
 from trainer.model.atrous import to_output_stride
-from trainer.settings import NNArch
+from trainer.settings import Hps, NNArch
 
 
 @dataclass(frozen=True)
@@ -36,15 +35,17 @@ class Backbone:
     high_level_tap: str
     """Layer whose output the ASPP reads."""
     normalisation: Normalisation
-    """Of the canvas: what `keras.applications` asks for, but for the order of the channels and what follows."""
-    reads: str = "normalised"
-    """`normalised`; `bgr`: with the channels in that order; `pixels`: as 0 to 255, for it normalises by itself."""
+    """Of the canvas: what `keras.applications` asks for, but for the order of the channels."""
+    reads_bgr: bool = False
+    """The channels are wanted in that order."""
+    first_layer: str | None = None
+    """Where the network begins after layers that normalise pixels by themselves; these are left out."""
     fixed_size: int | None = None
     """Size of image to build the original with, where its graph cannot be built for any size."""
 
 
 def _efficientnet(build: Callable[..., keras.Model], low_level_tap: str) -> Backbone:
-    return Backbone(build, low_level_tap, "top_activation", IMAGENET_STATISTICS, reads="pixels")
+    return Backbone(build, low_level_tap, "top_activation", IMAGENET_STATISTICS, first_layer="stem_conv_pad")
 
 
 _apps = keras.applications
@@ -52,8 +53,8 @@ _apps = keras.applications
 BACKBONES = {
     "MobileNetV2": Backbone(_apps.MobileNetV2, "block_2_add", "out_relu", MINUS_ONE_TO_ONE),
     "Xception": Backbone(_apps.Xception, "block3_sepconv2_bn", "block14_sepconv2_act", MINUS_ONE_TO_ONE),
-    "ResNet50": Backbone(_apps.ResNet50, "conv2_block3_out", "conv5_block3_out", IMAGENET_MEAN, reads="bgr"),
-    "ResNet101": Backbone(_apps.ResNet101, "conv2_block3_out", "conv5_block3_out", IMAGENET_MEAN, reads="bgr"),
+    "ResNet50": Backbone(_apps.ResNet50, "conv2_block3_out", "conv5_block3_out", IMAGENET_MEAN, reads_bgr=True),
+    "ResNet101": Backbone(_apps.ResNet101, "conv2_block3_out", "conv5_block3_out", IMAGENET_MEAN, reads_bgr=True),
     "DenseNet121": Backbone(_apps.DenseNet121, "pool2_relu", "relu", IMAGENET_STATISTICS),
     "DenseNet169": Backbone(_apps.DenseNet169, "pool2_relu", "relu", IMAGENET_STATISTICS),
     "DenseNet201": Backbone(_apps.DenseNet201, "pool2_relu", "relu", IMAGENET_STATISTICS),
@@ -75,16 +76,14 @@ BACKBONES = {
 
 
 def original_backbone(name: str, *, alpha: float = 1.0, weights: str = "none") -> keras.Model:
-    """The network of `keras.applications`, without its classifier.
+    """The network of `keras.applications`, without its classifier and without layers that normalise pixels.
 
     Args:
         name: a key of `BACKBONES`.
         alpha: MobileNetV2's width.
-        weights: `imagenet`, `none`, or the path of a `.weights.h5` file.
+        weights: `imagenet` or `none`.
 
     Raises:
-        ValueError: the weights are of another network.
-        FileNotFoundError: there is no such weights file.
         ConnectionError: the ImageNet weights cannot be downloaded.
     """
     backbone = BACKBONES[name]
@@ -93,92 +92,62 @@ def original_backbone(name: str, *, alpha: float = 1.0, weights: str = "none") -
     arguments = {"include_top": False, "input_shape": (size, size, 3)}
     if name == "MobileNetV2":
         arguments["alpha"] = alpha
-    if weights == "imagenet":
-        try:
-            return backbone.build(weights="imagenet", **arguments)
-        # `keras.utils.get_file` raises a bare Exception.
-        except Exception as error:
-            if "URL fetch failure" not in str(error):
-                raise
-            raise ConnectionError(
-                f"train.init_from: the ImageNet weights of {name} cannot be downloaded ({error}); "
-                "give the path of a .weights.h5 file, or none"
-            ) from error
-    if weights != "none" and name.startswith("EfficientNet"):
-        # With ImageNet weights Keras puts one more rescaling into the graph; without it a file's weights would read
-        # wrong numbers, and say nothing of it.
-        raise ValueError(f"train.init_from: {name} takes imagenet or none, no weights file")
-    network = backbone.build(weights=None, **arguments)
-    if weights != "none":
-        _load_weights(network, Path(weights))
+    try:
+        network = backbone.build(weights=None if weights == "none" else weights, **arguments)
+    # `keras.utils.get_file` raises a bare Exception.
+    except Exception as error:
+        if "URL fetch failure" not in str(error):
+            raise
+        raise ConnectionError(
+            f"train.init_from: the ImageNet weights of {name} cannot be downloaded ({error}); "
+            "give the path of a weights file, or none"
+        ) from error
+    if backbone.first_layer is not None:
+        # Keras builds EfficientNet's own normalisation differently for its ImageNet weights than for others.
+        rest = keras.Model(network.get_layer(backbone.first_layer).input, network.output, name=network.name)
+        network = keras.models.clone_model(rest)
+        network.set_weights(rest.get_weights())
     return network
 
 
-def build_backbone(
-    name: str,
-    nn_arch: NNArch,
-    image_size: int,
-    *,
-    weights: str,
-    weight_decay: float = 0.0,
-    bn_momentum: float | None = None,
-) -> keras.Model:
+def build_backbone(name: str, nn_arch: NNArch, hps: Hps, *, weights: str = "none") -> keras.Model:
     """Builds a backbone at the output stride of `nn_arch`.
 
     Args:
         name: a key of `BACKBONES`.
-        nn_arch: the network's settings, but for the size of the image.
-        image_size: side of the image, pixels.
+        nn_arch: the network's settings.
+        hps: the hyperparameters of regularisation and normalisation.
         weights: see `original_backbone`, which also says what is raised.
-        weight_decay: see `Hps.weight_decay`.
-        bn_momentum: momentum of the batch normalisations' statistics; None keeps the backbone's own.
 
     Returns:
-        A model from images float32[N, image_size, image_size, 3], normalised as the table says, to the low-level
-        features at stride 4 and the high-level features at the output stride.
+        A model from images float32[N, P, P, 3], of `nn_arch.padded_size` and normalised as the table says, to the
+        low-level features at stride 4 and the high-level features at the output stride.
     """
     backbone = BACKBONES[name]
 
     def configure(layer: keras.Layer, config: dict) -> None:
-        if isinstance(layer, keras.layers.BatchNormalization) and bn_momentum is not None:
-            config["momentum"] = bn_momentum
+        if isinstance(layer, keras.layers.BatchNormalization):
+            config |= {
+                "momentum": hps.bn_momentum,
+                "synchronized": hps.bn_synchronized,
+                "trainable": not hps.bn_freeze,
+            }
         if isinstance(layer, keras.layers.SeparableConv2D):
-            config["pointwise_regularizer"] = kernel_regularizer(weight_decay)
+            config["pointwise_regularizer"] = kernel_regularizer(hps)
         elif isinstance(layer, keras.layers.Conv2D):
-            config["kernel_regularizer"] = kernel_regularizer(weight_decay)
+            config["kernel_regularizer"] = kernel_regularizer(hps)
 
-    images = keras.Input((image_size, image_size, 3))
+    images = keras.Input((nn_arch.padded_size, nn_arch.padded_size, 3))
     network = to_output_stride(
         original_backbone(name, alpha=nn_arch.mv2_depth_multiplier, weights=weights),
         nn_arch.output_stride,
-        images=_as_read(images, backbone),
+        images=images[..., ::-1] if backbone.reads_bgr else images,
         configure=configure,
     )
     taps = [network.get_layer(tap).output for tap in (backbone.low_level_tap, backbone.high_level_tap)]
     return keras.Model(images, taps, name="backbone")
 
 
-def kernel_regularizer(weight_decay: float) -> keras.regularizers.Regularizer | None:
+def kernel_regularizer(hps: Hps) -> keras.regularizers.Regularizer | None:
     """Weight decay as TF-slim means it. Depthwise kernels have none, as in TF DeepLab."""
-    return keras.regularizers.L2(weight_decay / 2) if weight_decay else None
-
-
-def _as_read(images, backbone: Backbone):
-    """Normalised canvases float32[N, S, S, 3] as the backbone reads them."""
-    if backbone.reads == "bgr":
-        return images[..., ::-1]
-    if backbone.reads == "pixels":
-        mean, scale = backbone.normalisation.mean, backbone.normalisation.scale
-        return keras.layers.Rescaling(scale, mean, name="pixels")(images)
-    return images
-
-
-def _load_weights(network: keras.Model, path: Path) -> None:
-    if not path.is_file():
-        raise FileNotFoundError(f"train.init_from: there is no weights file {path}")
-    try:
-        network.load_weights(path)
-    except (ValueError, OSError) as error:
-        # Keras names the layers, all of them, after the first line.
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"train.init_from: {path} does not fit {network.name}: {reason}") from error
+    return keras.regularizers.L2(hps.weight_decay / 2) if hps.weight_decay else None

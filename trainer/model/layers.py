@@ -27,13 +27,13 @@ class AlignedUpsampling(keras.layers.Layer):
         self.size = tuple(size)
 
     def build(self, input_shape):
-        self._rows = _interpolation_matrix(input_shape[1], self.size[0], self.factor)
-        self._columns = _interpolation_matrix(input_shape[2], self.size[1], self.factor)
+        self.rows = _interpolation_matrix(input_shape[1], self.size[0], self.factor)
+        self.columns = _interpolation_matrix(input_shape[2], self.size[1], self.factor)
 
     def call(self, features):
         """float[N, h, w, C] -> float[N, *size, C]."""
         # Matrix products, for their gradients are matrix products again: on a CPU far cheaper than those of slicing.
-        return _multiply_along_both(features, self._rows, self._columns)
+        return multiply_along_both(features, self.rows, self.columns)
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], *self.size, input_shape[3])
@@ -59,23 +59,23 @@ class GridPooling(keras.layers.Layer):
     """Means over a grid of bins that cover the features, whatever their size.
 
     Args:
-        bins: along each side.
+        bins: (vertical, horizontal).
     """
 
-    def __init__(self, bins: int, **kwargs):
+    def __init__(self, bins: tuple[int, int], **kwargs):
         super().__init__(**kwargs)
-        self.bins = bins
+        self.bins = tuple(bins)
 
     def call(self, features):
-        """float[N, h, w, C] -> float[N, bins, bins, C]."""
-        if self.bins == 1:
+        """float[N, h, w, C] -> float[N, *bins, C]."""
+        if self.bins == (1, 1):
             return ops.mean(features, axis=(1, 2), keepdims=True)
         _, height, width, _ = features.shape
-        rows, columns = _bin_matrix(height, self.bins), _bin_matrix(width, self.bins)
-        return _multiply_along_both(features, rows, columns)
+        rows, columns = _bin_matrix(height, self.bins[0]), _bin_matrix(width, self.bins[1])
+        return multiply_along_both(features, rows, columns)
 
     def compute_output_shape(self, input_shape):
-        return (input_shape[0], self.bins, self.bins, input_shape[3])
+        return (input_shape[0], *self.bins, input_shape[3])
 
     def get_config(self):
         return {**super().get_config(), "bins": self.bins}
@@ -94,8 +94,8 @@ class GridUpsampling(keras.layers.Layer):
         self.size = tuple(size)
 
     def call(self, features):
-        """float[N, bins, bins, C] -> float[N, *size, C]."""
-        if features.shape[1] == 1:
+        """float[N, *bins, C] -> float[N, *size, C]."""
+        if features.shape[1:3] == (1, 1):
             return ops.broadcast_to(features, (ops.shape(features)[0], *self.size, features.shape[3]))
         return ops.image.resize(features, self.size, interpolation="bilinear")
 
@@ -115,7 +115,7 @@ def _bin_matrix(length: int, bins: int) -> np.ndarray:
     return matrix
 
 
-def _multiply_along_both(features, rows: np.ndarray, columns: np.ndarray):
+def multiply_along_both(features, rows: np.ndarray, columns: np.ndarray):
     """Multiplies float[N, h, w, C] by rows[H, h] from above and by columns[W, w] from the left: float[N, H, W, C]."""
     _, height, width, channels = features.shape
     features = ops.matmul(

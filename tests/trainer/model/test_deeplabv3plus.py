@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.model.backbones import build_backbone, original_backbone
 from trainer.model.deeplabv3plus import deeplabv3plus
-from trainer.settings import ENCODER_MIDDLES, NNArch
+from trainer.model.weights import layers_with_weights
+from trainer.settings import ENCODER_MIDDLES, Hps, NNArch
 
 SMALL = NNArch(image_size=65, mv2_depth_multiplier=0.35, reduction_size=16, concat_channels=24)
 
@@ -46,7 +46,8 @@ DESIGN = (
     {"op": "conv", "kernel": 1},
     {"op": "conv", "kernel": 3, "rate": (2, 3), "input": 0},
     {"op": "conv", "kernel": 5, "rate": (1, 1), "input": 1},
-    {"op": "pyramid_pooling", "kernel": 3, "input": 0},
+    {"op": "pyramid_pooling", "grid_size": (2, 3), "input": 0},
+    {"op": "pyramid_pooling", "kernel": 2, "target_size_factor": (2, 2)},
 )
 
 
@@ -86,15 +87,39 @@ def test_without_boundary_refinement_there_is_no_decoder():
     assert not [layer.name for layer in network.layers if layer.name.startswith("decoder")]
 
 
-def test_the_same_weights_at_another_output_stride():
-    fine, coarse = (
-        deeplabv3plus("MobileNetV2", SMALL.model_copy(update={"output_stride": stride})) for stride in (8, 16)
-    )
-    fine.set_weights(coarse.get_weights())
+@pytest.mark.parametrize("design", ["aspp", "seed_xception", DESIGN])
+def test_the_same_weights_at_another_output_stride(design):
+    """Trained at 16 and evaluated at 8: at the coarse features' pixels all sees what it saw in training."""
+    keras.utils.set_random_seed(0)
+    coarse = NNArch(**{**SMALL.model_dump(), "encoder_middle_conf": design, "image_size": 129})
+    fine = coarse.at_output_stride(8)
+    assert [fine.effective_rate(branch) for branch in fine.branches if (branch.kernel or 1) > 1] == [
+        tuple(2 * rate for rate in coarse.effective_rate(branch))
+        for branch in coarse.branches
+        if branch.op == "conv" and branch.kernel > 1
+    ]
+    networks = [deeplabv3plus("MobileNetV2", arch) for arch in (coarse, fine)]
+    networks[1].set_weights(networks[0].get_weights())
+    images = np.random.default_rng(0).normal(size=(1, 129, 129, 3)).astype(np.float32)
+    features = [
+        keras.Model(network.input, network.get_layer("aspp_concat").output)(images).numpy() for network in networks
+    ]
+    # Means over all features are those of other pixels, and nearly the same.
+    width = SMALL.reduction_size
+    pooled = [index for index, branch in enumerate(coarse.branches) if branch.op == "pyramid_pooling"]
+    exact = [channel for channel in range(features[0].shape[-1]) if channel // width not in pooled]
+    np.testing.assert_allclose(features[1][:, ::2, ::2][..., exact], features[0][..., exact], rtol=1e-3, atol=1e-6)
+
+
+def test_windows_follow_the_output_stride():
+    arch = NNArch(encoder_middle_conf=({"op": "pyramid_pooling", "kernel": 8},))
+    assert arch.bins(arch.branches[0]) == (4, 4)
+    fine = arch.at_output_stride(8)
+    assert fine.bins(fine.branches[0]) == (4, 4)
 
 
 def test_batch_normalisation_and_weight_decay_reach_the_backbone():
-    network = deeplabv3plus("MobileNetV2", SMALL, weight_decay=4e-5, bn_momentum=0.7)
+    network = deeplabv3plus("MobileNetV2", SMALL, Hps(weight_decay=4e-5, bn_momentum=0.7))
     layers = list(network._flatten_layers(include_self=False))
     norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
     assert len(norms) > 60
@@ -104,34 +129,35 @@ def test_batch_normalisation_and_weight_decay_reach_the_backbone():
     assert float(sum(network.losses)) == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["MobileNetV2", "Xception"])
-def test_pretrained_weights_reach_the_backbone(name, tmp_path):
-    source = original_backbone(name)
-    file = tmp_path / "backbone.weights.h5"
-    source.save_weights(file)
-    backbone = build_backbone(name, NNArch(), 97, weights=str(file))
-    for theirs, ours in zip(source.get_weights(), backbone.get_weights(), strict=True):
-        np.testing.assert_array_equal(theirs, ours)
+def batch_norms(**hps) -> list[keras.layers.BatchNormalization]:
+    network = deeplabv3plus("MobileNetV2", SMALL, Hps(**hps))
+    return [
+        layer for layer in layers_with_weights(network).values() if isinstance(layer, keras.layers.BatchNormalization)
+    ]
 
 
-def test_weights_of_another_network_are_refused(tmp_path):
-    file = tmp_path / "other.weights.h5"
-    keras.applications.MobileNetV2(alpha=0.5, include_top=False, weights=None, input_shape=(96, 96, 3)).save_weights(
-        file
-    )
-    with pytest.raises(ValueError, match="does not fit"):
-        build_backbone("MobileNetV2", SMALL, 65, weights=str(file))
+def is_of_the_head(layer: keras.Layer) -> bool:
+    return layer.name.startswith(("aspp", "decoder"))
 
 
-def test_efficientnet_takes_no_weights_file(tmp_path):
-    with pytest.raises(ValueError, match="EfficientNetB0 takes imagenet or none"):
-        original_backbone("EfficientNetB0", weights=str(tmp_path / "some.weights.h5"))
+def test_batch_normalisation_without_a_factor():
+    for layer in batch_norms(bn_scale=False):
+        assert (layer.gamma is None) == is_of_the_head(layer)
 
 
-def test_a_weights_file_that_is_none(tmp_path):
-    file = tmp_path / "text.weights.h5"
-    file.write_text("no weights")
-    with pytest.raises(ValueError, match="does not fit"):
-        build_backbone("MobileNetV2", SMALL, 65, weights=str(file))
-    with pytest.raises(FileNotFoundError, match="there is no weights file"):
-        build_backbone("MobileNetV2", SMALL, 65, weights=str(tmp_path / "gone.weights.h5"))
+def test_frozen_batch_normalisation():
+    for layer in batch_norms(bn_freeze=True):
+        assert bool(layer.trainable_weights) == is_of_the_head(layer)
+
+
+def test_synchronised_batch_normalisation():
+    assert all(layer.synchronized for layer in batch_norms(bn_synchronized=True))
+    assert not any(layer.synchronized for layer in batch_norms())
+
+
+def test_plain_convolutions_in_place_of_separable_ones():
+    network = deeplabv3plus("MobileNetV2", SMALL.model_copy(update={"separable": False}))
+    assert not [layer.name for layer in network.layers if "depthwise" in layer.name]
+    assert network.get_layer("aspp_1_conv").kernel.shape == (3, 3, 1280, 16)
+    assert network.get_layer("aspp_1_conv").dilation_rate == (6, 6)
+    assert network.get_layer("decoder_conv2_conv").kernel.shape == (3, 3, 24, 24)

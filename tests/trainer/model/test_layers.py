@@ -51,7 +51,7 @@ def test_without_dilation_it_is_keras_own(operation, keras_layer, pool_size):
 
 def test_one_bin_is_the_mean_of_everything():
     features = np.random.default_rng(0).normal(size=(2, 5, 7, 3)).astype(np.float32)
-    pooled = GridPooling(1)(features)
+    pooled = GridPooling((1, 1))(features)
     np.testing.assert_allclose(pooled, features.mean((1, 2), keepdims=True), rtol=1e-5, atol=1e-6)
     spread = np.asarray(GridUpsampling((5, 7))(pooled))
     np.testing.assert_array_equal(spread, np.broadcast_to(pooled, (2, 5, 7, 3)))
@@ -60,10 +60,10 @@ def test_one_bin_is_the_mean_of_everything():
 def test_bins_cover_the_features_evenly():
     features = np.arange(36, dtype=np.float32).reshape(1, 6, 6, 1)
     expected = features.reshape(1, 3, 2, 3, 2, 1).mean((2, 4))
-    np.testing.assert_allclose(GridPooling(3)(features), expected)
+    np.testing.assert_allclose(GridPooling((3, 3))(features), expected)
     constant = np.full((1, 7, 5, 2), 3.0, np.float32)
-    np.testing.assert_allclose(GridPooling(3)(constant), 3.0, rtol=1e-6)
-    np.testing.assert_allclose(GridUpsampling((7, 5))(GridPooling(3)(constant)), 3.0, rtol=1e-6)
+    np.testing.assert_allclose(GridPooling((3, 3))(constant), 3.0, rtol=1e-6)
+    np.testing.assert_allclose(GridUpsampling((7, 5))(GridPooling((3, 3))(constant)), 3.0, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_bins_cover_the_features_evenly():
     [
         AlignedUpsampling(4, (16, 13)),
         DilatedPooling2D("average", 3, 1, "valid"),
-        GridPooling(2),
+        GridPooling((2, 3)),
         GridUpsampling((9, 8)),
     ],
 )

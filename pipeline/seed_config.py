@@ -1,0 +1,85 @@
+"""The configuration files of tonandr/deeplabv3plus_keras, "the seed", read as ours.
+
+`nn_arch`, `hps` and `base_model` carry the same names and are taken over. What had another meaning is translated, and
+what has none here is named in a warning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+NAME = "seed"
+ONLY_IN_THE_SEED = {"raw_data_path", "resource_path", "mode", "model_loading"}
+"""Keys of its top level that tell its files from ours."""
+
+NOT_FOLLOWED = {
+    "eval_data_mode": "data.splits.eval says what is judged on",
+    "eval_result_saving": "pictures are not saved",
+    "model_loading": "the seed's models cannot be read; train.init_from says what training starts from",
+    "mode": "the command says what is done, and `deeplab run` trains, judges and pushes",
+    "multi_gpu": "training runs on one device",
+    "num_gpus": "training runs on one device",
+    "resource_type": "the data are Pascal VOC, and data.splits says which lists and masks",
+    "max_queue_size": "input is read in parallel by itself",
+    "workers": "input is read in parallel by itself",
+    "hps.val_ratio": "the seed moves validation pictures into the training data; here data.splits says which are which",
+    "hps.reduce_lr_factor": "the learning rate follows hps.lr_schedule",
+    "hps.tr_step": "an epoch is all pictures once",
+    "hps.val_step": "all pictures are judged",
+    "hps.dtype": "training is in float32",
+    "nn_arch.encoder_middle_conf_city_scrapes": "encoder_middle_conf is; it can name this design seed_cityscapes",
+}
+AS_HERE = {
+    "eval_result_saving": False,
+    "model_loading": False,
+    "mode": "train",
+    "multi_gpu": False,
+    "hps.dtype": "float32",
+}
+"""Values that ask for what is done anyway."""
+HIGH_DROPOUT = 0.5
+
+Warn = Callable[[str], None]
+
+
+def is_seed_config(values: dict[str, Any]) -> bool:
+    """Whether a file's contents are in the seed's form."""
+    return "name" not in values and bool(ONLY_IN_THE_SEED & values.keys())
+
+
+def from_seed(values: dict[str, Any], warn: Warn) -> dict[str, Any]:
+    """Translates a seed file.
+
+    Args:
+        values: the file's contents.
+        warn: is told, a sentence each, which keys are not followed and why.
+
+    Returns:
+        Our keys and values; those that are wrong are left for the configuration to refuse, under the names they have.
+    """
+    ours = {key: dict(value) if isinstance(value, dict) else value for key, value in values.items()}
+    for key, reason in NOT_FOLLOWED.items():
+        section, _, name = key.rpartition(".")
+        holder = ours.get(section) if section else ours
+        if isinstance(holder, dict) and name in holder and (value := holder.pop(name)) != AS_HERE.get(key):
+            warn(
+                f"{key} {value!r} is not followed: {reason}"
+                if isinstance(value, str | int | float)
+                else f"{key} is not followed: {reason}"
+            )
+    for key in ("raw_data_path", "resource_path"):
+        if key in ours:
+            ours["data"] = {"root": str(Path(str(ours.pop(key)), "VOCdevkit", "VOC2012"))}
+    if isinstance(hps := ours.get("hps"), dict):
+        hps["optimizer"] = "adam"
+        hps["lr_schedule"] = "inverse_time" if hps.get("decay") else "constant"
+        if isinstance(decay := hps.get("weight_decay"), float | int):
+            # Keras' L2, which the seed uses, has no half before the square.
+            hps["weight_decay"] = 2 * decay
+    if isinstance(nn_arch := ours.get("nn_arch"), dict):
+        rate = nn_arch.get("dropout_rate")
+        if isinstance(rate, float | int) and rate >= HIGH_DROPOUT:
+            warn(f"nn_arch.dropout_rate {rate} drops that share of the features; DeepLabV3+ drops 0.1")
+    return {"name": NAME, **ours}

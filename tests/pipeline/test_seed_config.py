@@ -1,0 +1,132 @@
+"""The configuration file that the small Keras project publishes, taken as it is."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import Config, ConfigError, load_config
+
+PUBLISHED = {
+    "mode": "train",
+    "raw_data_path": "resource",
+    "model_loading": False,
+    "multi_gpu": False,
+    "num_gpus": 4,
+    "eval_data_mode": 0,
+    "eval_result_saving": False,
+    "base_model": 1,
+    "hps": {
+        "val_ratio": 0.1,
+        "lr": 0.00005,
+        "beta_1": 0.0,
+        "beta_2": 0.99,
+        "decay": 0.0,
+        "epochs": 64,
+        "batch_size": 6,
+        "weight_decay": 0.001,
+        "bn_momentum": 0.9,
+        "bn_scale": True,
+        "reduce_lr_factor": 0.99,
+    },
+    "nn_arch": {
+        "boundary_refinement": True,
+        "output_stride": 16,
+        "image_size": 512,
+        "num_classes": 21,
+        "mv2_depth_multiplier": 1,
+        "depth_multiplier": 1,
+        "conv_rate_multiplier": 1,
+        "reduction_size": 256,
+        "dropout_rate": 0.8,
+        "concat_channels": 256,
+        "encoder_middle_conf_city_scrapes": [{"kernel": 3, "rate": [18, 15], "op": "conv", "input": -1}],
+        "encoder_middle_conf": [
+            {"kernel": 3, "rate": [1, 1], "op": "conv", "input": -1},
+            {"kernel": 3, "rate": [6, 6], "op": "conv", "input": 0},
+            {"kernel": 1, "rate": [1, 1], "op": "pyramid_pooling", "input": 0, "target_size_factor": [1, 1]},
+        ],
+    },
+}
+
+
+def load(tmp_path: Path, **changes) -> tuple[Config, list[str]]:
+    values = copy.deepcopy(PUBLISHED)
+    for key, value in changes.items():
+        section, _, name = key.rpartition("__")
+        (values[section] if section else values)[name] = value
+    file = tmp_path / "seed.json"
+    file.write_text(json.dumps(values))
+    warnings: list[str] = []
+    return load_config(file, warn=warnings.append), warnings
+
+
+def test_what_means_the_same_is_taken_over(tmp_path):
+    config, _ = load(tmp_path)
+    assert config.base_model == "Xception"
+    assert config.data.root == Path("resource/VOCdevkit/VOC2012")
+    hps, nn_arch = config.hps, config.nn_arch
+    assert (hps.lr, hps.beta_1, hps.beta_2, hps.epochs, hps.batch_size) == (0.00005, 0.0, 0.99, 64, 6)
+    assert (hps.bn_momentum, hps.bn_scale) == (0.9, True)
+    assert (nn_arch.output_stride, nn_arch.image_size, nn_arch.dropout_rate) == (16, 512, 0.8)
+    assert [branch.op for branch in nn_arch.branches] == ["conv", "conv", "pyramid_pooling"]
+
+
+def test_its_optimiser_is_adam_at_a_constant_rate(tmp_path):
+    hps = load(tmp_path)[0].hps
+    assert (hps.optimizer, hps.lr_schedule) == ("adam", "constant")
+    decaying = load(tmp_path, hps__decay=0.01)[0].hps
+    assert (decaying.lr_schedule, decaying.decay) == ("inverse_time", 0.01)
+
+
+def test_its_weight_decay_is_keras_own(tmp_path):
+    """Keras' L2 adds decay * w ** 2 to the loss, ours decay / 2 * w ** 2."""
+    assert load(tmp_path)[0].hps.weight_decay == 0.002
+
+
+def test_what_is_not_followed_is_named(tmp_path):
+    _, warnings = load(tmp_path)
+    file = tmp_path / "seed.json"
+    assert all(warning.startswith(f"{file}: ") for warning in warnings)
+    assert [warning.removeprefix(f"{file}: ").split()[0] for warning in warnings] == [
+        "eval_data_mode",
+        "num_gpus",
+        "hps.val_ratio",
+        "hps.reduce_lr_factor",
+        "nn_arch.encoder_middle_conf_city_scrapes",
+        "nn_arch.dropout_rate",
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"mode": "evaluate"}, {"multi_gpu": True}, {"model_loading": True}, {"hps__dtype": "float16"}, {"workers": 4}],
+    ids=str,
+)
+def test_whatever_is_asked_for_and_not_followed_is_named(tmp_path, change):
+    ((key, value),) = change.items()
+    _, warnings = load(tmp_path, **change)
+    assert any(f"{key.replace('__', '.')} {value!r} is not followed: " in warning for warning in warnings)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"colour": "red"}, "colour: unknown key"),
+        ({"hps__momentun": 0.9}, "hps.momentun: unknown key"),
+        ({"nn_arch__output_stride": 4}, "nn_arch.output_stride: found 4"),
+        ({"hps": 3}, "hps: found 3"),
+    ],
+    ids=str,
+)
+def test_wrong_keys_and_values_are_refused(tmp_path, change, expected):
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, **change)
+    assert expected in str(error.value)
+
+
+def test_names_of_its_later_versions(tmp_path):
+    config, _ = load(tmp_path, base_model="efficientnetb0", resource_path="elsewhere")
+    assert config.base_model == "EfficientNetB0"
+    assert config.data.root == Path("elsewhere/VOCdevkit/VOC2012")
