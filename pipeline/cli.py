@@ -29,6 +29,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+model_app = typer.Typer(help="Look at the network of a configuration.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(model_app, name="model")
+
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="The configuration, YAML or JSON.")]
 DataFolder = Annotated[
     Path | None,
@@ -42,6 +45,8 @@ Overrides = Annotated[
 
 SHOWN_LINES = 5
 """Of a failed step's message; TensorFlow's run to pages."""
+DRAWINGS = (".svg", ".png", ".pdf")
+"""What the network can be drawn into."""
 Splits = dict[str, list["Pair"]]
 """The pairs of each split."""
 
@@ -198,6 +203,41 @@ def make_data(
     except OSError as error:
         raise CommandError(f"{directory} cannot be written ({error.strerror}); give another folder") from error
     Console(highlight=False, soft_wrap=True).print(escape(f"{train} train and {val} val pictures in {root}"))
+
+
+def _drawable(file: Path | None) -> Path | None:
+    """Refuses what cannot be drawn into before the network is built."""
+    if file is not None and file.suffix.lower() not in DRAWINGS:
+        raise CommandError(
+            f"--diagram {file}: found the suffix {file.suffix or '(none)'}, it must be one of {', '.join(DRAWINGS)}"
+        )
+    if file is not None and not file.parent.is_dir():
+        raise CommandError(f"--diagram {file}: there is no folder {file.parent}; make it, or give another")
+    return file
+
+
+@model_app.command()
+def summary(
+    config_file: ConfigFile,
+    diagram: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", callback=_drawable, help="Draw it as well, into an .svg, .png or .pdf file."),
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Print the network's parts with their sizes, parameters and multiply-accumulates. Nothing is downloaded."""
+    config = load_config(config_file, overrides=overrides or ())
+    from pipeline.model_summary import model_parts, print_parts
+
+    parts = model_parts(config)
+    print_parts(parts)
+    if diagram is not None:
+        from pipeline.model_diagram import draw
+
+        try:
+            draw(parts, diagram)
+        except OSError as error:
+            raise CommandError(f"--diagram {diagram}: it cannot be written ({error.strerror}); give another") from error
 
 
 @contextlib.contextmanager

@@ -18,12 +18,22 @@ def deeplab(*arguments: object, cwd: Path | None = None) -> subprocess.Completed
 def test_help_and_version():
     shown = deeplab("--help")
     assert shown.returncode == 0
-    for command in ("run", "check", "make-data"):
+    for command in ("run", "check", "make-data", "model"):
         assert command in shown.stdout
     assert deeplab("--version").stdout.startswith("deeplab 0.")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["check", "gone.yaml"], ["run", "gone.yaml"], ["run", str(CONFIG)]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["check", "gone.yaml"],
+        ["run", "gone.yaml"],
+        ["run", str(CONFIG)],
+        ["model", "summary", "gone.yaml"],
+        ["model", "summary", str(CONFIG), "--diagram", "network.gif"],
+    ],
+)
 def test_what_runs_nothing_imports_nothing_heavy(arguments):
     code = (
         "import sys; from pipeline.cli import main; sys.argv[0] = 'deeplab'\n"
@@ -131,3 +141,33 @@ def test_two_runs_in_one_folder(devkit_root, tmp_path):
         refused = deeplab("run", CONFIG, "--data", devkit_root, "--output", tmp_path)
     assert refused.returncode == 1
     assert "another run is at work" in refused.stderr
+
+
+def test_the_network_is_told_and_drawn(tmp_path):
+    drawing = tmp_path / "network.svg"
+    told = deeplab("model", "summary", CONFIG, "--set", "base_model=ResNet50", "--diagram", drawing)
+    assert told.returncode == 0, told.stderr
+    assert told.stderr == ""
+    lines = told.stdout.splitlines()
+    assert lines[0] == "DeepLabV3+ on ResNet50"
+    assert max(map(len, lines)) <= 100
+    rows = [" ".join(line.split()) for line in lines]
+    assert "image 81 x 81 x 3" in rows
+    # 3 * 3 * 2048 and 2048 * 64 weights, and four numbers of each of 2048 + 64 channels for the normalisations.
+    assert "branch 2 separable 3x3, rate 12 high-level 6 x 6 x 64 157,952 0.005" in rows
+    assert drawing.read_text().rstrip().endswith("</svg>")
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("network.gif", "found the suffix .gif, it must be one of .svg, .png, .pdf"),
+        ("network", "found the suffix (none), it must be one of .svg, .png, .pdf"),
+        ("gone/network.svg", "there is no folder gone"),
+    ],
+)
+def test_what_cannot_be_drawn_into_is_refused(file, expected, tmp_path):
+    refused = deeplab("model", "summary", CONFIG, "--diagram", file, cwd=tmp_path)
+    assert refused.returncode == 1
+    assert f"--diagram {file}: {expected}" in refused.stderr
+    assert refused.stdout == ""
