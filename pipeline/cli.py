@@ -151,18 +151,12 @@ def _read_splits(config: Config) -> Splits:
     Raises:
         CommandError: naming all that is wrong with the folder or the lists.
     """
-    from components.voc_example_gen.devkit import DataError, read_split
+    from components.voc_example_gen.devkit import DataError, read_splits
 
-    splits: Splits = {}
-    problems: list[str] = []
-    for name, split in (("train", config.data.splits.train), ("eval", config.data.splits.eval)):
-        try:
-            splits[name] = read_split(config.data_root, split.list, split.masks)
-        except DataError as error:
-            problems += error.problems
-    if problems:
-        raise CommandError(str(DataError(*dict.fromkeys(problems))))
-    return splits
+    try:
+        return read_splits(config.data_root, config.data.splits.model_dump())
+    except DataError as error:
+        raise CommandError(str(error)) from error
 
 
 def _check_pairs(config: Config, splits: Splits, console: Console) -> list[str]:

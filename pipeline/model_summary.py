@@ -26,7 +26,7 @@ NOTE = (
 
 
 def model_parts(config: Config) -> list[Part]:
-    """Builds the configured network, quietly and without its pretrained weights, and returns its parts."""
+    """Builds the network as it is trained, quietly and without pretrained weights, and returns its parts."""
     # Nothing is computed, and a GPU may be busy with training.
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     # TensorFlow talks of oneDNN and CUDA as it starts, whatever its log level.
@@ -34,7 +34,9 @@ def model_parts(config: Config) -> list[Part]:
         from trainer.model.deeplabv3plus import deeplabv3plus
         from trainer.model.summary import summarize
 
-        return summarize(deeplabv3plus(config.base_model, config.nn_arch), config.base_model)
+        settings = config.trainer_settings()
+        network = deeplabv3plus(settings.base_model, settings.training_arch, settings.hps)
+        return summarize(network, settings.base_model)
 
 
 def print_parts(parts: list[Part]) -> None:

@@ -60,6 +60,29 @@ class Sample:
     channels: int
 
 
+def read_splits(root: Path, splits: Mapping[str, Mapping[str, str]]) -> dict[str, list[Pair]]:
+    """The pairs of each split.
+
+    Args:
+        root: the devkit's folder.
+        splits: of each, by name, its `list` and the folder of its `masks`; see `read_split`.
+
+    Raises:
+        DataError: with the problems of all splits.
+    """
+    pairs: dict[str, list[Pair]] = {}
+    problems: list[str] = []
+    for name, split in splits.items():
+        try:
+            pairs[name] = read_split(root, split["list"], split["masks"])
+        except DataError as error:
+            problems += error.problems
+    if problems:
+        # What concerns the whole folder is found once for each split.
+        raise DataError(*dict.fromkeys(problems))
+    return pairs
+
+
 def read_split(root: Path, list_name: str, mask_folder: str) -> list[Pair]:
     """The pairs that a list names, in its order.
 

@@ -21,11 +21,9 @@ def read_splits(exec_properties: dict[str, Any]) -> dict[str, list[devkit.Pair]]
     """The pairs of each split that the component is configured with.
 
     Raises:
-        DataError: see `devkit.read_split`.
+        DataError: see `devkit.read_splits`.
     """
-    root = Path(exec_properties["input_base"])
-    splits = json.loads(exec_properties["splits"])
-    return {name: devkit.read_split(root, split["list"], split["masks"]) for name, split in splits.items()}
+    return devkit.read_splits(Path(exec_properties["input_base"]), json.loads(exec_properties["splits"]))
 
 
 class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):

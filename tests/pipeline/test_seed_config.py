@@ -8,47 +8,8 @@ import pytest
 
 from pipeline.config import Config, ConfigError, load_config
 
-PUBLISHED = {
-    "mode": "train",
-    "raw_data_path": "resource",
-    "model_loading": False,
-    "multi_gpu": False,
-    "num_gpus": 4,
-    "eval_data_mode": 0,
-    "eval_result_saving": False,
-    "base_model": 1,
-    "hps": {
-        "val_ratio": 0.1,
-        "lr": 0.00005,
-        "beta_1": 0.0,
-        "beta_2": 0.99,
-        "decay": 0.0,
-        "epochs": 64,
-        "batch_size": 6,
-        "weight_decay": 0.001,
-        "bn_momentum": 0.9,
-        "bn_scale": True,
-        "reduce_lr_factor": 0.99,
-    },
-    "nn_arch": {
-        "boundary_refinement": True,
-        "output_stride": 16,
-        "image_size": 512,
-        "num_classes": 21,
-        "mv2_depth_multiplier": 1,
-        "depth_multiplier": 1,
-        "conv_rate_multiplier": 1,
-        "reduction_size": 256,
-        "dropout_rate": 0.8,
-        "concat_channels": 256,
-        "encoder_middle_conf_city_scrapes": [{"kernel": 3, "rate": [18, 15], "op": "conv", "input": -1}],
-        "encoder_middle_conf": [
-            {"kernel": 3, "rate": [1, 1], "op": "conv", "input": -1},
-            {"kernel": 3, "rate": [6, 6], "op": "conv", "input": 0},
-            {"kernel": 1, "rate": [1, 1], "op": "pyramid_pooling", "input": 0, "target_size_factor": [1, 1]},
-        ],
-    },
-}
+# What its README publishes.
+PUBLISHED = json.loads((Path(__file__).parents[1] / "seed_conf.json").read_text())
 
 
 def load(tmp_path: Path, **changes) -> tuple[Config, list[str]]:
@@ -70,7 +31,7 @@ def test_what_means_the_same_is_taken_over(tmp_path):
     assert (hps.lr, hps.beta_1, hps.beta_2, hps.epochs, hps.batch_size) == (0.00005, 0.0, 0.99, 64, 6)
     assert (hps.bn_momentum, hps.bn_scale) == (0.9, True)
     assert (nn_arch.output_stride, nn_arch.image_size, nn_arch.dropout_rate) == (16, 512, 0.8)
-    assert [branch.op for branch in nn_arch.branches] == ["conv", "conv", "pyramid_pooling"]
+    assert [branch.op for branch in nn_arch.branches] == [*4 * ["conv"], "pyramid_pooling"]
 
 
 def test_its_optimiser_is_adam_at_a_constant_rate(tmp_path):

@@ -63,7 +63,7 @@ def test_the_whole_network_in_training():
     copy = with_tensorflow_kernels(network)
     assert [weight.path for weight in copy.weights] == [weight.path for weight in network.weights]
     images = tf.random.stateless_normal((2, 65, 65, 3), seed=(0, 0))
-    assert np.abs(copy(images, training=True) - network(images, training=True)).max() < 1e-4
+    assert np.abs(copy(images, training=True) - network(images, training=True)).max() < 5e-3
     for theirs, ours in zip(network.get_weights(), copy.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
     assert sum(copy.losses).numpy() == pytest.approx(sum(network.losses).numpy())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.voc_example_gen.devkit import DataError, Pair, fingerprint, read_pair, read_split
+from components.voc_example_gen.devkit import DataError, Pair, fingerprint, read_pair, read_split, read_splits
 from trainer.voc import IGNORE_LABEL
 
 MASKS = "SegmentationClass"
@@ -75,6 +75,18 @@ def test_no_devkit(tmp_path):
     assert "not a Pascal VOC devkit" in message
     assert "JPEGImages" in message
     assert "VOCdevkit/VOC2012" in message
+
+
+def test_the_problems_of_all_splits_are_told_together_and_once(devkit_copy, tmp_path):
+    def problems(root: Path, **lists: str) -> tuple[str, ...]:
+        with pytest.raises(DataError) as error:
+            read_splits(root, {name: {"list": given, "masks": MASKS} for name, given in lists.items()})
+        return error.value.problems
+
+    first, second = problems(devkit_copy, train="trian", eval="vall")
+    assert "trian.txt: there is no such list" in first
+    assert "vall.txt: there is no such list" in second
+    assert len(problems(tmp_path / "gone", train="train", eval="val")) == 1
 
 
 def test_no_mask_folder(devkit_copy):

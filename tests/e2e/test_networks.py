@@ -1,0 +1,90 @@
+"""Whole runs with networks other than the default: each trains, is judged, pushed, and segments pictures."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from pipeline.config import load_config
+from pipeline.results import RunResult
+
+pytestmark = pytest.mark.slow
+
+SEED = json.loads((Path(__file__).parents[1] / "seed_conf.json").read_text())
+SMALL = (
+    *("nn_arch.image_size=65", "nn_arch.reduction_size=8", "nn_arch.concat_channels=8", "hps.batch_size=4"),
+    *("train.init_from=none", "eval.min_mean_iou=0"),
+)
+
+
+class Silent:
+    """A reporter that reports nothing."""
+
+    def step_started(self, step: str) -> None:
+        pass
+
+    def step_finished(self, step: str, *, cached: bool, seconds: float) -> None:
+        pass
+
+
+def run(file: Path, devkit: Path, output: Path, *overrides: str) -> RunResult:
+    from pipeline import local
+
+    warnings: list[str] = []
+    config = load_config(file, overrides=(*SMALL, *overrides), data=devkit, output=output, warn=warnings.append)
+    result = local.run(config, Silent())
+    assert result.blessed
+    serve = tf.saved_model.load(str(result.pushed_to)).signatures["serving_default"]
+    picture = sorted((devkit / "JPEGImages").glob("*.jpg"))[0]
+    (mask,) = serve(tf.constant([picture.read_bytes()]))["mask"]
+    decoded = Image.open(io.BytesIO(mask.numpy()))
+    assert decoded.size == Image.open(picture).size
+    assert np.asarray(decoded).max() < 21
+    return result
+
+
+def config_file(folder: Path, **values) -> Path:
+    file = folder / "network.json"
+    file.write_text(json.dumps({"name": "network", **values}))
+    return file
+
+
+def test_xception_at_stride_8(devkit_root, tmp_path):
+    run(
+        config_file(tmp_path, base_model="Xception"),
+        devkit_root,
+        tmp_path / "out",
+        *("nn_arch.output_stride=8", "hps.steps=2"),
+    )
+
+
+def test_the_seed_s_configuration(devkit_root, tmp_path):
+    file = tmp_path / "seed.json"
+    file.write_text(json.dumps(SEED))
+    run(file, devkit_root, tmp_path / "out", "hps.epochs=1")
+
+
+def test_on_from_the_pushed_model_at_another_stride(devkit_root, tmp_path):
+    """Trained at 16 and served at 8, it starts the next run, and as it is: one step of rate 1e-9 changes nothing."""
+    file = config_file(tmp_path, base_model="MobileNetV2", nn_arch={"mv2_depth_multiplier": 0.35})
+    first = run(file, devkit_root, tmp_path / "out", "hps.steps=20", "eval.output_stride=8")
+    second = run(
+        file,
+        devkit_root,
+        tmp_path / "out",
+        *("hps.steps=1", "hps.lr=1e-9", "hps.bn_momentum=0.999999", f"train.init_from={first.pushed_to}"),
+        *("eval.output_stride=8", "eval.min_mean_iou_change=-0.01"),
+    )
+    assert second.mean_iou == pytest.approx(first.mean_iou, abs=1e-3)
+    assert second.baseline_mean_iou == first.mean_iou
+    (*_, keras_file) = sorted((tmp_path / "out").rglob("*.keras"), key=lambda path: path.stat().st_mtime)
+    network = keras.saving.load_model(keras_file, compile=False)
+    assert network.output_shape == (None, 65, 65, 21)
+    assert network.get_layer("aspp_0_relu").output.shape[1:3] == (9, 9)
