@@ -1,4 +1,4 @@
-.PHONY: demo test test-slow lint lock docs clean
+.PHONY: demo test test-slow bench-model lint lock docs clean
 
 DEMO_DATA := runs/demo-data
 
@@ -13,6 +13,10 @@ test: lint ## Lint, check types and layers, and run the tests.
 test-slow: ## The tests that take minutes each.
 	tools/make-venv requirements-dev.txt
 	.venv/bin/pytest -m slow
+
+bench-model: ## Times the network beside a peer in PyTorch, which brings some gigabytes into .venv.
+	tools/make-venv requirements-peers.txt
+	.venv/bin/python benchmarks/model_speed.py
 
 lint:
 	tools/make-venv requirements-dev.txt
