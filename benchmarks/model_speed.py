@@ -59,6 +59,7 @@ class Job:
     output_stride: int
     backend: str
     device: str
+    plain: bool
 
 
 def main() -> None:
@@ -72,6 +73,7 @@ def main() -> None:
     parser.add_argument("--output-stride", type=int, choices=(8, 16), default=16)
     parser.add_argument("--backend", choices=("tensorflow", "jax"), default="tensorflow", help="of Keras")
     parser.add_argument("--device", choices=("auto", "cpu"), default="auto", help="auto: the GPU that a framework sees")
+    parser.add_argument("--plain", action="store_true", help="ours without folding and TensorFlow's kernels")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each side")
     parser.add_argument("--seconds", type=float, default=5.0, help="a turn is as many steps as take about this long")
     options = vars(parser.parse_args())
@@ -218,16 +220,23 @@ def ours(job: Job) -> tuple[Callable[[int], None], dict]:
 
 
 def our_network(job: Job) -> Any:
-    """Images to logits, compiled as the Trainer compiles it."""
+    """Images to logits, compiled as the Trainer compiles it, or as the SavedModel holds it for inference."""
     from trainer.losses import cross_entropy
     from trainer.model.deeplabv3plus import deeplabv3plus
+    from trainer.model.folding import folded
     from trainer.settings import Hps, NNArch
     from trainer.training import optimizer
 
     hps = Hps()
     nn_arch = NNArch(image_size=job.size, num_classes=NUM_CLASSES, output_stride=job.output_stride)
-    network = deeplabv3plus(job.network, nn_arch, weight_decay=hps.weight_decay, bn_momentum=hps.bn_momentum)
-    network.compile(optimizer=optimizer(hps), loss=cross_entropy, jit_compile=job.backend == "jax")
+    network = deeplabv3plus(job.network, nn_arch, hps)
+    if job.backend == "tensorflow" and not job.plain:
+        from trainer.tensorflow_kernels import with_tensorflow_kernels
+
+        network = with_tensorflow_kernels(network)
+    if job.work == "inference" and not job.plain:
+        network = folded(network)
+    network.compile(optimizer=optimizer(hps, steps=30_000), loss=cross_entropy, jit_compile=job.backend == "jax")
     if job.work == "training":
         network.optimizer.build(network.trainable_variables)
     return network
