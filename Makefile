@@ -34,6 +34,7 @@ lock: ## Renew the locked requirements.
 
 docs: ## Renew the pages that are made from the code.
 	.venv/bin/python -m pipeline.config_reference
+	.venv/bin/deeplab model summary configs/voc_mobilenetv2.yaml --diagram docs/deeplabv3plus.svg
 
 clean: ## Remove what the set-up and the tests made; what runs made stays.
 	rm -rf .venv .uv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info

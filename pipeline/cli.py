@@ -220,7 +220,7 @@ def summary(
     overrides: Overrides = None,
 ) -> None:
     """Print the network's parts with their sizes, parameters and multiply-accumulates. Nothing is downloaded."""
-    config = load_config(config_file, overrides=overrides or ())
+    config = load_config(config_file, overrides=overrides or (), warn=_warn)
     from pipeline.model_summary import model_parts, print_parts
 
     parts = model_parts(config)

@@ -25,6 +25,7 @@ from trainer.settings import (
     Train,
     TrainerSettings,
     TransformSettings,
+    sections_in,
 )
 from trainer.voc import CLASS_NAMES
 
@@ -149,6 +150,12 @@ class Config(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _output_strides_fit(self) -> Config:
+        settings = self.trainer_settings()
+        _ = settings.training_arch, settings.exported_arch
+        return self
+
     @property
     def data_root(self) -> Path:
         """The data folder, absolute.
@@ -214,14 +221,14 @@ def load_config(
         ConfigError: naming the file and everything that is wrong with it.
     """
     values = _read(file)
-    if is_seed_config(values):
-        values = from_seed(values, warn=lambda sentence: warn(f"{file}: {sentence}"))
     for override in overrides:
         _apply(values, override)
     if data is not None:
         _set(values, ["data", "root"], str(data), f"--data {data}")
     if output is not None:
         values["output"] = str(output)
+    if is_seed_config(values):
+        values = from_seed(values, warn=lambda sentence: warn(f"{file}: {sentence}"))
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
@@ -294,23 +301,26 @@ def _set(values: dict[str, Any], path: list[str], value: Any, source: str) -> No
 
 def _in_words(error: Any) -> str:
     """One error of pydantic as: key, what was found, what is allowed."""
-    key = ".".join(str(part) for part in error["loc"])
+    # A tag of a union, which has spaces, is no key.
+    path = [part for part in error["loc"] if " " not in str(part)]
+    key = ".".join(map(str, path))
     if error["type"] == "extra_forbidden":
-        known = ", ".join(_section(error["loc"][:-1]).model_fields)
+        known = ", ".join(_section(path[:-1]).model_fields)
         return f"{key}: unknown key; allowed here: {known}"
     if error["type"] == "missing":
         return f"{key}: missing, and it has no default"
     message = error["msg"].removeprefix("Value error, ")
     if not key:
         return message
+    if isinstance(error["input"], dict):
+        return f"{key}: {message}"
     return f"{key}: found {error['input']!r}; {message[0].lower()}{message[1:]}"
 
 
 def _section(path: Sequence[str | int]) -> type[Section]:
-    """The section that a path of keys leads to."""
+    """The section that a path of keys and indices leads to."""
     section: type[Section] = Config
     for key in path:
-        annotation = section.model_fields[str(key)].annotation
-        assert isinstance(annotation, type) and issubclass(annotation, Section)
-        section = annotation
+        if isinstance(key, str):
+            (section,) = sections_in(section.model_fields[key].annotation)
     return section

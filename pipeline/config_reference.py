@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Any, get_args
 
 from pydantic.fields import FieldInfo
 
 from pipeline.config import Config
-from trainer.settings import Section
+from trainer.settings import Section, sections_in
 
 FILE = Path(__file__).parents[1] / "docs" / "configuration.md"
 INTRODUCTION = """\
@@ -23,7 +22,7 @@ data.splits.train.list=trainval`), `--data` sets `data.root` and `--output` sets
 
 A change runs again what depends on it and nothing else: `data` everything; `hps`, `augmentation`, `train`, `seed` and
 `nn_arch` the Trainer and what follows; `nn_arch.image_size` and `base_model` Transform as well; `eval` the Evaluator
-and the Pusher; `push` the Pusher; `beam` nothing.
+and the Pusher, but `eval.output_stride` the Trainer as well; `push` the Pusher; `beam` nothing.
 
 This page is made by `make docs`.
 """
@@ -42,18 +41,11 @@ def _table(prefix: str, section: type[Section]) -> list[str]:
         if inspect.isclass(field.annotation) and issubclass(field.annotation, Section):
             tables += ["", f"## `{key}`", "", _one_line(field.annotation.__doc__), *_table(f"{key}.", field.annotation)]
         else:
-            for item in _sections_in(field.annotation):
+            for item in sections_in(field.annotation):
                 tables += ["", f"## Items of `{key}`", "", _one_line(item.__doc__), *_table("", item)]
             rows.append(f"| `{key}` | {_default(field)} | {_one_line(field.description)} |")
     head = ["", "| key | default | |", "|---|---|---|"] if rows else []
     return [*head, *rows, *tables]
-
-
-def _sections_in(annotation: Any) -> list[type[Section]]:
-    """The kinds of sections that a list holds."""
-    if inspect.isclass(annotation) and not get_args(annotation):
-        return [annotation] if issubclass(annotation, Section) else []
-    return [section for argument in get_args(annotation) for section in _sections_in(argument)]
 
 
 def _default(field: FieldInfo) -> str:

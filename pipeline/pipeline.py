@@ -26,7 +26,7 @@ import trainer
 from components.segmentation_metrics import metric
 from components.voc_example_gen.component import VocExampleGen
 from pipeline.baseline import LatestOtherBlessedModelStrategy
-from pipeline.config import Config, Eval
+from pipeline.config import Config, ConfigError, Eval
 from trainer import features
 from trainer.voc import CLASS_NAMES
 
@@ -152,18 +152,23 @@ def eval_config(gate: Eval) -> config_pb2.EvalConfig:
 
 
 def weights_fingerprint(config: Config) -> str | None:
-    """A hash of the weights that training starts from: the cache must see their contents, not only their name."""
+    """A hash of the weights that training starts from: the cache must see their contents, not only their name.
+
+    Raises:
+        ConfigError: they cannot be read.
+    """
     init_from = config.trainer_settings().train.init_from
     if init_from in ("imagenet", "none"):
         return None
-    files = [init_from]
-    if tf.io.gfile.isdir(init_from):
-        files = sorted(tf.io.gfile.glob(f"{init_from}/variables/*"))
     digest = hashlib.sha256()
-    for file in files:
-        with tf.io.gfile.GFile(file, "rb") as opened:
-            while block := opened.read(1 << 20):
-                digest.update(block)
+    try:
+        is_directory = tf.io.gfile.isdir(init_from)
+        for file in sorted(tf.io.gfile.glob(f"{init_from}/variables/*")) if is_directory else [init_from]:
+            with tf.io.gfile.GFile(file, "rb") as opened:
+                while block := opened.read(1 << 20):
+                    digest.update(block)
+    except (OSError, tf.errors.OpError) as error:
+        raise ConfigError(f"train.init_from: {init_from} cannot be read: {error}") from error
     return digest.hexdigest()
 
 

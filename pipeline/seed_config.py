@@ -53,7 +53,7 @@ def from_seed(values: dict[str, Any], warn: Warn) -> dict[str, Any]:
     """Translates a seed file.
 
     Args:
-        values: the file's contents.
+        values: the file's contents, with what the command line sets in it.
         warn: is told, a sentence each, which keys are not followed and why.
 
     Returns:
@@ -69,13 +69,16 @@ def from_seed(values: dict[str, Any], warn: Warn) -> dict[str, Any]:
                 if isinstance(value, str | int | float)
                 else f"{key} is not followed: {reason}"
             )
-    for key in ("raw_data_path", "resource_path"):
+    for key in ("resource_path", "raw_data_path"):
         if key in ours:
-            ours["data"] = {"root": str(Path(str(ours.pop(key)), "VOCdevkit", "VOC2012"))}
+            root = str(Path(str(ours.pop(key)), "VOCdevkit", "VOC2012"))
+            data = ours.setdefault("data", {})
+            if isinstance(data, dict):
+                data.setdefault("root", root)
     if isinstance(hps := ours.get("hps"), dict):
-        hps["optimizer"] = "adam"
-        hps["lr_schedule"] = "inverse_time" if hps.get("decay") else "constant"
-        if isinstance(decay := hps.get("weight_decay"), float | int):
+        hps.setdefault("optimizer", "adam")
+        hps.setdefault("lr_schedule", "inverse_time" if hps.get("decay") else "constant")
+        if isinstance(decay := hps.get("weight_decay"), float | int) and decay > 0:
             # Keras' L2, which the seed uses, has no half before the square.
             hps["weight_decay"] = 2 * decay
     if isinstance(nn_arch := ours.get("nn_arch"), dict):

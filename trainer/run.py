@@ -119,4 +119,4 @@ def _read(source: str) -> Weights:
     with tempfile.TemporaryDirectory() as directory:
         local = Path(directory, Path(source).name)
         tf.io.gfile.copy(source, str(local))
-        return read_weights(local)
+        return read_weights(local, source)

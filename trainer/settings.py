@@ -5,12 +5,24 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, TypeAdapter, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Strict,
+    Tag,
+    TypeAdapter,
+    model_validator,
+)
 
 # Strict, so that "3", true and 2.5 are not taken for whole numbers.
 Integer = Annotated[int, Strict()]
@@ -22,6 +34,13 @@ class Section(BaseModel):
     """A section of the configuration file. Unknown keys are errors: a typing mistake must not train a wrong model."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+def sections_in(annotation: Any) -> list[type[Section]]:
+    """The kinds of sections that a field holds, directly or as the items of a list."""
+    if inspect.isclass(annotation) and not get_args(annotation):
+        return [annotation] if issubclass(annotation, Section) else []
+    return [section for argument in get_args(annotation) for section in sections_in(argument)]
 
 
 _Backbones = Literal[
@@ -105,8 +124,8 @@ ENCODER_MIDDLES = {
 """The designs that have a name; `trainer/encoder_middles/README.md` says where they come from."""
 
 
-def _known_design(value: Any) -> Any:
-    if isinstance(value, str) and value not in ENCODER_MIDDLES:
+def _known_design(value: str) -> str:
+    if value not in ENCODER_MIDDLES:
         raise ValueError(f"it must be {', '.join(ENCODER_MIDDLES)}, the path of a .json file, or a list of branches")
     return value
 
@@ -125,7 +144,11 @@ class NNArch(Section):
     """Pixels of the image per pixel of the backbone's last features."""
     mv2_depth_multiplier: Annotated[Number, Field(gt=0, le=4)] = 1.0
     """MobileNetV2's width (`alpha`). ImageNet weights exist for 0.35, 0.5, 0.75, 1.0, 1.3 and 1.4."""
-    encoder_middle_conf: Annotated[str | tuple[Branch, ...], BeforeValidator(_known_design)] = "aspp"
+    encoder_middle_conf: Annotated[
+        Annotated[str, AfterValidator(_known_design), Tag("design by name")]
+        | Annotated[tuple[Branch, ...], Tag("design by branches")],
+        Discriminator(lambda value: "design by name" if isinstance(value, str) else "design by branches"),
+    ] = "aspp"
     """What stands between backbone and decoder: `aspp`, `dpc`, `seed_xception`, `seed_mobilenetv2`,
     `seed_cityscapes`, the path of a `.json` file, or a list of branches, which are built from first to last."""
     conv_rate_multiplier: Positive = 1
@@ -134,7 +157,7 @@ class NNArch(Section):
     """Multiply the rates by 16 / output_stride as well. Unset: yes for a design by name or from a file, no for a list
     of branches."""
     depth_multiplier: Positive = 1
-    """Depthwise kernels per channel in the separable convolutions outside the backbone."""
+    """Depthwise kernels per channel in the separable convolutions outside the backbone, if they are `separable`."""
     reduction_size: Positive = 256
     """Channels of each branch."""
     concat_channels: Positive = 256
@@ -160,10 +183,17 @@ class NNArch(Section):
             raise ValueError(f"encoder_middle_conf: {design} cannot be read: {error.strerror}") from error
         except ValueError as error:
             raise ValueError(f"encoder_middle_conf: {design} is not JSON: {error}") from error
-        return {"scale_rates": True, **values, "encoder_middle_conf": branches}
+        if not isinstance(branches, list):
+            raise ValueError(f"encoder_middle_conf: {design} holds {branches!r}, wanted is a list of branches")
+        scaled = values.get("scale_rates")
+        return {**values, "encoder_middle_conf": branches, "scale_rates": True if scaled is None else scaled}
 
     @model_validator(mode="after")
     def _branches_form_a_graph(self) -> NNArch:
+        self._check_branches()
+        return self
+
+    def _check_branches(self) -> None:
         side = self._feature_side
         if not self.branches:
             raise ValueError("encoder_middle_conf must have at least one branch")
@@ -180,7 +210,6 @@ class NNArch(Section):
                         f"which have {side} x {side} pixels at image_size {self.image_size} and output_stride "
                         f"{self.output_stride}"
                     )
-        return self
 
     @property
     def _feature_side(self) -> int:
@@ -220,6 +249,9 @@ class NNArch(Section):
         """The architecture of the same network, weights and all, with features at another stride.
 
         Rates and windows keep their extent in the image, as far as whole numbers allow.
+
+        Raises:
+            ValueError: a kernel or a grid does not fit the features there.
         """
         if output_stride == self.output_stride:
             return self
@@ -230,7 +262,7 @@ class NNArch(Section):
             else Branch(op=branch.op, grid_size=self.bins(branch), input=branch.input)
             for branch in self.branches
         )
-        return self.model_copy(
+        arch = self.model_copy(
             update={
                 "output_stride": output_stride,
                 "encoder_middle_conf": branches,
@@ -238,6 +270,8 @@ class NNArch(Section):
                 "scale_rates": False,
             }
         )
+        arch._check_branches()
+        return arch
 
 
 def _times(rate: tuple[int, int], factor: float) -> tuple[int, int]:
@@ -281,7 +315,8 @@ class Hps(Section):
     """Keep statistics, factors and offsets of the backbone's batch normalisations as they were before training. For
     batches of fewer than about 12 pictures, whose own statistics are too noisy."""
     bn_synchronized: bool = False
-    """Take the statistics of a batch over all replicas rather than over each one's share."""
+    """Take the statistics of a batch over all replicas rather than over each one's share. With one replica it changes
+    nothing, but costs the faster kernel."""
 
     @model_validator(mode="after")
     def _one_length(self) -> Hps:
@@ -343,7 +378,7 @@ class LossTerm(Section):
 class Train(Section):
     """How training starts and how it reads its data."""
 
-    init_from: str = "imagenet"
+    init_from: Annotated[str, Field(min_length=1)] = "imagenet"
     """`imagenet` (Keras downloads the backbone's weights), `none`, or where weights lie, path or URI: a `.h5` or
     `.keras` file of the backbone or of the whole network, or a SavedModel that an earlier run has pushed."""
     output_stride: OutputStride | None = None
@@ -383,4 +418,4 @@ class TrainerSettings(Section):
     @property
     def exported_arch(self) -> NNArch:
         """The network as it is judged and served."""
-        return self.nn_arch.at_output_stride(self.eval_output_stride)
+        return self.training_arch.at_output_stride(self.eval_output_stride)

@@ -61,7 +61,7 @@ class ResizingUpsampling(AlignedUpsampling):
 
         @tf.custom_gradient
         def upsample(features):
-            # Up to the last feature's pixel corners are aligned; `size` is at most that.
+            # Up to the last feature's pixel corners are aligned; the network asks for no more.
             whole = [self.factor * (length - 1) + 1 for length in features.shape[1:3]]
             upsampled = tf.raw_ops.ResizeBilinear(images=features, size=whole, align_corners=True)
             upsampled = upsampled[:, : self.size[0], : self.size[1]]

@@ -204,7 +204,7 @@ def test_a_failing_step_is_named_with_its_own_error(story, tmp_path):
 
     weights = tmp_path / "broken.weights.h5"
     weights.write_text("no weights")
-    with pytest.raises(local.StepFailedError, match="does not fit") as error:
+    with pytest.raises(local.StepFailedError, match=f"{weights} holds no weights") as error:
         story.run(f"train.init_from={weights}")
     assert error.value.step == "Trainer"
     assert isinstance(error.value.__cause__, ValueError)

@@ -123,6 +123,23 @@ def test_where_a_run_writes_unless_told(file, monkeypatch, tmp_path):
         ),
         ("nn_arch: {encoder_middle_conf: gone.json}", "encoder_middle_conf: gone.json cannot be read: No such file"),
         ("hps: {steps: 10, epochs: 2}", "hps.steps is 10 and hps.epochs is 2; give one of them"),
+        (
+            "train: {loss: [{name: focal, gama: 2}]}",
+            "train.loss.0.gama: unknown key; allowed here: name, weight, hardest",
+        ),
+        (
+            "nn_arch: {encoder_middle_conf: [{op: conv, kernel: 3, rates: [1, 1]}]}",
+            "nn_arch.encoder_middle_conf.0.rates: unknown key; allowed here: op, kernel, rate",
+        ),
+        (
+            "nn_arch: {encoder_middle_conf: [{op: conv, kernel: 3, rate: [1, 0]}]}",
+            "nn_arch.encoder_middle_conf.0.rate.1: found 0; input should be greater than 0",
+        ),
+        (
+            "nn_arch: {image_size: 65, encoder_middle_conf: [{op: conv, kernel: 5}]}\ntrain: {output_stride: 32}",
+            "branch 0: kernel 5 is larger than the features, which have 3 x 3 pixels",
+        ),
+        ("train: {init_from: ''}", "train.init_from: found ''"),
         ("eval: {output_stride: 4}", "eval.output_stride: found 4; input should be 8, 16 or 32"),
     ],
 )
@@ -138,8 +155,13 @@ def test_a_design_from_a_file(file, tmp_path):
     design.write_text('[{"kernel": 3, "rate": [1, 6], "op": "conv", "input": -1}]')
     arch = load_config(file, overrides=[f"nn_arch.encoder_middle_conf={design}", "nn_arch.output_stride=8"]).nn_arch
     assert arch.effective_rate(arch.branches[0]) == (2, 12)
-    design.write_text("[")
-    assert f"{design} is not JSON" in problem(file, overrides=(f"nn_arch.encoder_middle_conf={design}",))
+    for text, expected in (
+        ("[", "is not JSON"),
+        ('"aspp"', "holds 'aspp', wanted is a list of branches"),
+        ('[{"op": "conv", "kernel": 3, "rates": 2}]', "nn_arch.encoder_middle_conf.0.rates: unknown key"),
+    ):
+        design.write_text(text)
+        assert expected in problem(file, overrides=(f"nn_arch.encoder_middle_conf={design}",))
 
 
 def test_output_strides_of_training_and_evaluation(file):
@@ -151,6 +173,17 @@ def test_output_strides_of_training_and_evaluation(file):
     assert strides("eval.output_stride=8") == (16, 8)
     assert strides("train.output_stride=32") == (32, 32)
     assert strides("nn_arch.output_stride=8", "train.output_stride=16", "eval.output_stride=8") == (16, 8)
+
+
+def test_what_is_exported_sees_what_was_trained(file):
+    """Rates that were rounded for a coarse training stride are those that the weights belong to."""
+    settings = load_config(
+        file, overrides=["nn_arch.encoder_middle_conf=dpc", "nn_arch.output_stride=8", "train.output_stride=32"]
+    ).trainer_settings()
+    settings = settings.model_copy(update={"eval_output_stride": 8})
+    trained, exported = settings.training_arch, settings.exported_arch
+    for coarse, fine in zip(trained.branches, exported.branches, strict=True):
+        assert exported.effective_rate(fine) == tuple(4 * rate for rate in trained.effective_rate(coarse))
 
 
 def test_a_width_without_imagenet_weights(file):

@@ -78,6 +78,7 @@ def test_whatever_is_asked_for_and_not_followed_is_named(tmp_path, change):
         ({"hps__momentun": 0.9}, "hps.momentun: unknown key"),
         ({"nn_arch__output_stride": 4}, "nn_arch.output_stride: found 4"),
         ({"hps": 3}, "hps: found 3"),
+        ({"hps__weight_decay": -0.001}, "hps.weight_decay: found -0.001"),
     ],
     ids=str,
 )
@@ -91,3 +92,12 @@ def test_names_of_its_later_versions(tmp_path):
     config, _ = load(tmp_path, base_model="efficientnetb0", resource_path="elsewhere")
     assert config.base_model == "EfficientNetB0"
     assert config.data.root == Path("elsewhere/VOCdevkit/VOC2012")
+
+
+def test_the_command_line_speaks_the_seed_s_language(tmp_path):
+    file = tmp_path / "seed.json"
+    file.write_text(json.dumps(PUBLISHED))
+    overrides = ["hps.decay=0.01", "hps.weight_decay=0.5", "nn_arch.image_size=129"]
+    config = load_config(file, overrides=overrides, data=tmp_path / "here", warn=lambda sentence: None)
+    assert (config.hps.lr_schedule, config.hps.decay, config.hps.weight_decay) == ("inverse_time", 0.01, 1.0)
+    assert config.data.root == tmp_path / "here"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import keras
 from keras import ops
 
-CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
+from trainer.model.atrous import CONVOLUTIONS
 
 
 def folded(network: keras.Model) -> keras.Model:

@@ -12,6 +12,8 @@ import h5py
 import keras
 import numpy as np
 
+from trainer.model.backbones import IMAGENET_STATISTICS
+
 Weights = Mapping[str, Sequence[np.ndarray]]
 """The weights of each layer that has any, in Keras' own order, by the layer's canonical name."""
 
@@ -21,8 +23,8 @@ CLASSIFIER = "predictions"
 OWN_NORMALISATION = "normalization_0"
 LEFT_OUT = {CLASSIFIER, OWN_NORMALISATION}
 """Layers that a backbone's weights may have too many: what it classified images with, and normalised them by."""
-IMAGENET_MEAN = np.array([0.485, 0.456, 0.406])
-IMAGENET_STD = np.array([0.229, 0.224, 0.225])
+IMAGENET_MEAN = np.array(IMAGENET_STATISTICS.mean) / 255
+IMAGENET_STD = np.array(IMAGENET_STATISTICS.scale) / 255
 NAMED_BY_KERAS = re.compile(r"(conv2d|batch_normalization|normalization)(?:_(\d+))?")
 SHOWN = 3
 
@@ -31,8 +33,12 @@ class WeightsError(ValueError):
     """The weights cannot be read, or are of another network; the message says which layer and shape."""
 
 
-def read_weights(path: Path) -> Weights:
+def read_weights(path: Path, source: str | None = None) -> Weights:
     """Reads a `.weights.h5` or `.keras` file of Keras 3, or one of Keras 2's `.h5` files.
+
+    Args:
+        path: of the file.
+        source: what the user calls it, for the message; without it the path.
 
     Raises:
         WeightsError: it is none, or cannot be read.
@@ -44,24 +50,38 @@ def read_weights(path: Path) -> Weights:
         return _read_h5(path)
     except (OSError, KeyError, ValueError) as error:
         raise WeightsError(
-            f"{path} holds no weights that Keras has written ({error}); wanted is a .weights.h5, .h5 or .keras file"
+            f"{source or path} holds no weights that Keras has written ({error}); wanted is a .weights.h5, .h5 or "
+            ".keras file"
         ) from error
 
 
 def _read_h5(file: Path | io.BytesIO) -> Weights:
     found: dict[str, list[np.ndarray]] = {}
     with h5py.File(file) as h5:
-        if "layer_names" in h5.attrs:  # Keras 2
-            for layer in h5.attrs["layer_names"]:
-                found[layer] = [h5[layer][name][()] for name in h5[layer].attrs["weight_names"]]
+        keras_2 = h5.get("model_weights", h5)
+        if layers := _names(keras_2, "layer_names"):
+            for layer in layers:
+                found[layer] = [keras_2[layer][name][()] for name in _names(keras_2[layer], "weight_names")]
         else:
 
             def visit(name: str, item: h5py.Group | h5py.Dataset) -> None:
-                if isinstance(item, h5py.Group) and name.rpartition("/")[2] == "vars" and len(item):
+                is_layer = name.rpartition("/")[2] == "vars" and not name.startswith("optimizer/")
+                if is_layer and isinstance(item, h5py.Group) and len(item):
                     found[item.attrs["name"]] = [item[str(index)][()] for index in range(len(item))]
 
             h5.visititems(visit)
+    if not any(found.values()):
+        raise KeyError("no layer in it has weights")
     return canonical({name: arrays for name, arrays in found.items() if arrays})
+
+
+def _names(group: h5py.Group, attribute: str) -> list[str]:
+    """Names in an attribute of Keras 2: text or bytes, and long lists in several numbered attributes."""
+    parts = [attribute] if attribute in group.attrs else []
+    while f"{attribute}{len(parts)}" in group.attrs:
+        parts.append(f"{attribute}{len(parts)}")
+    names = [name for part in parts for name in group.attrs[part]]
+    return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
 
 
 def canonical(weights: Weights) -> Weights:

@@ -20,12 +20,11 @@ def with_random_statistics(network: keras.Model) -> keras.Model:
     for layer in layers_of(network):
         if isinstance(layer, keras.layers.BatchNormalization):
             channels = layer.moving_mean.shape
-            values = [
-                rng.uniform(0.5, 1.5, channels),
-                *rng.normal(0, 0.2, (2, *channels)),
-                rng.uniform(0.5, 1.5, channels),
-            ]
-            layer.set_weights(values[-len(layer.weights) :])
+            factor, variance = rng.uniform(0.5, 1.5, (2, *channels))
+            offset, mean = rng.normal(0, 0.2, (2, *channels))
+            layer.set_weights([factor, offset, mean, variance][-len(layer.weights) :])
+        elif getattr(layer, "use_bias", False):
+            layer.bias.assign(rng.normal(0, 0.2, layer.bias.shape))
     return network
 
 

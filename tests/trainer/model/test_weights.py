@@ -22,12 +22,14 @@ def assert_same_weights(source: keras.Model, target: keras.Model) -> None:
 
 
 def save_as_keras_2(network: keras.Model, file) -> None:
-    """The layout of the files that Keras downloads."""
+    """Keras 2's layout, with names as bytes in numbered attributes."""
     with h5py.File(file, "w") as h5:
-        h5.attrs["layer_names"] = [layer.name for layer in network.layers]
+        names = np.array([layer.name for layer in network.layers], "S")
+        for index, part in enumerate(np.array_split(names, 2)):  # as for lists that are too long for one attribute
+            h5.attrs[f"layer_names{index}"] = part
         for layer in network.layers:
             group = h5.create_group(layer.name)
-            group.attrs["weight_names"] = [f"{layer.name}/{weight.name}:0" for weight in layer.weights]
+            group.attrs["weight_names"] = np.array([f"{layer.name}/{weight.name}:0" for weight in layer.weights], "S")
             for weight in layer.weights:
                 group[f"{layer.name}/{weight.name}:0"] = weight.numpy()
 
@@ -63,6 +65,18 @@ def test_a_whole_network_s_file_fills_the_network(suffix, tmp_path):
     network = deeplabv3plus("MobileNetV2", SMALL.at_output_stride(8))
     transfer(read_weights(file), network, str(file))
     assert_same_weights(source, network)
+
+
+@pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])
+def test_what_an_optimiser_keeps_is_no_layer(suffix, tmp_path):
+    source = original_backbone("MobileNetV2", alpha=0.35)
+    source.compile(optimizer="adam", loss="mse")
+    source.optimizer.build(source.trainable_variables)
+    file = tmp_path / f"compiled{suffix}"
+    source.save_weights(file) if suffix == ".weights.h5" else source.save(file)
+    network = deeplabv3plus("MobileNetV2", SMALL)
+    transfer(read_weights(file), network, str(file))
+    assert_same_weights(source, network.get_layer("backbone"))
 
 
 def weights_of(network: keras.Model) -> dict:
@@ -114,6 +128,14 @@ def test_files_that_hold_no_weights(tmp_path, text, name):
     file.write_bytes(text)
     with pytest.raises(WeightsError, match=f"{name} holds no weights that Keras has written"):
         read_weights(file)
+
+
+def test_an_hdf5_file_of_something_else(tmp_path):
+    file = tmp_path / "other.h5"
+    with h5py.File(file, "w") as h5:
+        h5["table"] = np.zeros(3)
+    with pytest.raises(WeightsError, match=r"mine\.h5 holds no weights that Keras has written"):
+        read_weights(file, "mine.h5")
 
 
 def efficientnet_with_normalisation(mean, variance) -> keras.Model:
