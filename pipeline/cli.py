@@ -199,6 +199,41 @@ def make_data(
     Console(highlight=False, soft_wrap=True).print(escape(f"{train} train and {val} val pictures in {root}"))
 
 
+@app.command()
+def fetch_data(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The data set: voc2012.")],
+    with_sbd: Annotated[
+        bool, typer.Option("--with-sbd", help="Add SBD's masks, in SegmentationClassAug, and the list train_aug.")
+    ] = False,
+    directory: Annotated[
+        Path, typer.Option("--directory", metavar="DIR", help="Where VOCdevkit/VOC2012 is made.")
+    ] = Path("data"),
+    mirrors: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--mirror",
+            metavar="URL",
+            help="A folder with the archives, tried before their own hosts. May be given again.",
+        ),
+    ] = None,
+) -> None:
+    """Download Pascal VOC 2012, 2 GB. Run it again to go on where it stopped."""
+    if name != "voc2012":
+        raise CommandError(f"{name}: there is no such data set to fetch; known: voc2012")
+    from pipeline import fetch_voc
+
+    try:
+        fetch_voc.fetch_voc2012(
+            directory, Console(highlight=False, soft_wrap=True), with_sbd=with_sbd, mirrors=mirrors or ()
+        )
+    except fetch_voc.FetchError as error:
+        raise CommandError(str(error)) from error
+    except OSError as error:
+        raise CommandError(f"{error.filename or directory} cannot be written ({error.strerror or error})") from error
+    except KeyboardInterrupt:
+        raise RunInterrupted from None
+
+
 def _drawable(file: Path | None) -> Path | None:
     """Refuses what cannot be drawn into before the network is built."""
     if file is not None and file.suffix.lower() not in DRAWINGS:

@@ -86,7 +86,7 @@ def draw_pair(rng: np.random.Generator, number: int) -> tuple[bytes, bytes]:
         mask[inside] = label
         mask[border] = IGNORE_LABEL
     canvas += rng.normal(0, 6, canvas.shape)
-    return _jpeg(canvas, grey=number % 20 == 19), _palette_png(mask)
+    return _jpeg(canvas, grey=number % 20 == 19), palette_png(mask)
 
 
 def _background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -145,7 +145,8 @@ def _jpeg(canvas: np.ndarray, *, grey: bool) -> bytes:
     return encoded.getvalue()
 
 
-def _palette_png(mask: np.ndarray) -> bytes:
+def palette_png(mask: np.ndarray) -> bytes:
+    """A mask, uint8[H, W] of class indices, as a PNG in VOC's colours."""
     image = Image.fromarray(mask, "P")
     image.putpalette([channel for colour in PALETTE for channel in colour])
     encoded = io.BytesIO()

@@ -18,7 +18,7 @@ def deeplab(*arguments: object, cwd: Path | None = None) -> subprocess.Completed
 def test_help_and_version():
     shown = deeplab("--help")
     assert shown.returncode == 0
-    for command in ("run", "check", "make-data", "model"):
+    for command in ("run", "check", "make-data", "fetch-data", "model"):
         assert command in shown.stdout
     assert deeplab("--version").stdout.startswith("deeplab 0.")
 
