@@ -92,7 +92,7 @@ def test_a_folder_with_brackets_in_its_name(tmp_path):
 def test_check_warns_of_pictures_in_both_splits(devkit_copy):
     checked = deeplab("check", CONFIG, "--data", devkit_copy, "--set", "data.splits.train.list=trainval")
     assert checked.returncode == 0
-    assert "2 pictures are in both splits, such as 2012_000007" in checked.stdout
+    assert "2 pictures are in both splits, such as 2012_000007" in checked.stderr
 
 
 @pytest.mark.parametrize("command", ["run", "check"])
