@@ -29,11 +29,12 @@ def with_random_statistics(network: keras.Model) -> keras.Model:
 
 
 # Convolutions with and without bias, depthwise, separable; batch normalisation before the convolution (DenseNet).
-@pytest.mark.parametrize("name", ["MobileNetV2", "Xception", "ResNet50", "DenseNet121"])
-@pytest.mark.parametrize("bn_scale", [True, False])
+@pytest.mark.parametrize(
+    ("name", "bn_scale"),
+    # The key concerns what is outside the backbone, so that one backbone is enough for it.
+    [("MobileNetV2", True), ("MobileNetV2", False), ("Xception", True), ("ResNet50", True), ("DenseNet121", True)],
+)
 def test_a_folded_network_gives_the_same_logits(name, bn_scale):
-    if not bn_scale and name != "MobileNetV2":
-        pytest.skip("the backbone's factors are as it has them")
     network = with_random_statistics(deeplabv3plus(name, SMALL, Hps(bn_scale=bn_scale)))
     images = np.random.default_rng(1).normal(size=(2, 65, 65, 3)).astype(np.float32)
     expected = network(images, training=False).numpy()
