@@ -202,7 +202,7 @@ def batch_for(job: Job, size: int) -> tuple[Any, Any]:
     """Random images float32[N, S, S, 3], -1 to 1, and labels int32[N, S, S], some of them ignored."""
     import numpy as np
 
-    from trainer.voc import IGNORE_LABEL
+    from trainer.labels import IGNORE_LABEL
 
     random = np.random.default_rng(0)
     images = random.uniform(-1, 1, (job.batch, size, size, 3)).astype(np.float32)
@@ -305,8 +305,8 @@ def peer(job: Job) -> tuple[Callable[[int], None], dict]:
     """What runs so many steps of the peer's network, and the worker's facts."""
     import torch
 
+    from trainer.labels import IGNORE_LABEL
     from trainer.settings import Hps
-    from trainer.voc import IGNORE_LABEL
 
     torch.manual_seed(0)
     torch.backends.cudnn.benchmark = True  # TensorFlow and XLA try out cuDNN's algorithms by default

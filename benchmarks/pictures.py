@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from components.voc_example_gen.devkit import read_split
 from PIL import Image
 
-from components.voc_example_gen.devkit import read_split
 from trainer.features import MASK, SERVING_SIGNATURE
-from trainer.voc import PALETTE
+from trainer.labels import VOC_PALETTE
 
 HEIGHT = 150
 GAP = 6
@@ -55,7 +55,7 @@ def decoded(png: bytes) -> Image.Image:
 
 def coloured(mask: Image.Image) -> Image.Image:
     """Class indices in VOC's colours."""
-    return Image.fromarray(np.array(PALETTE, np.uint8)[np.asarray(mask)])
+    return Image.fromarray(np.array(VOC_PALETTE, np.uint8)[np.asarray(mask)])
 
 
 if __name__ == "__main__":

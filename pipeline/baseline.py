@@ -1,8 +1,9 @@
-"""Which model the Evaluator compares the new one with."""
+"""What a run is compared with: the last blessed model, and the statistics of the run before."""
 
 from __future__ import annotations
 
 import ml_metadata as mlmd
+from ml_metadata.proto import metadata_store_pb2
 from tfx import types
 from tfx.dsl.components.common.resolver import ResolverStrategy
 from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
@@ -26,3 +27,36 @@ class LatestOtherBlessedModelStrategy(ResolverStrategy):
         }
         resolved = LatestBlessedModelStrategy().resolve_artifacts(store, others)
         return {**(resolved or {"model": [], "model_blessing": []}), "candidate": input_dict["candidate"]}
+
+
+class PreviousStatisticsStrategy(ResolverStrategy):
+    """The statistics of the newest span before this run's, or of the same span as it was before.
+
+    Only statistics older than this run's come into question. A repeated run, whose own statistics come from the cache,
+    so finds the same ones again, whatever has run since, and the steps after it need not run again. Statistics that the
+    validator has stopped a run at are passed over: mended data are not to be compared with what was refused.
+    """
+
+    def resolve_artifacts(
+        self, store: mlmd.MetadataStore, input_dict: dict[str, list[types.Artifact]]
+    ) -> dict[str, list[types.Artifact]] | None:
+        """Resolves `statistics` to one artifact, or none; `current` and `anomalies` stay as they are."""
+        (current,) = input_dict["current"]
+        validated = _inputs_of_producers(store, input_dict["anomalies"])
+        earlier = [
+            artifact
+            for artifact in input_dict["statistics"]
+            if artifact.id < current.id and artifact.span <= current.span and artifact.id in validated
+        ]
+        latest = max(earlier, key=lambda artifact: (artifact.span, artifact.id), default=None)
+        return {**input_dict, "statistics": [] if latest is None else [latest]}
+
+
+def _inputs_of_producers(store: mlmd.MetadataStore, artifacts: list[types.Artifact]) -> set[int]:
+    """The ids of the artifacts that the steps read which have made these."""
+    if not artifacts:
+        return set()
+    produced = store.get_events_by_artifact_ids([artifact.id for artifact in artifacts])
+    producers = [event.execution_id for event in produced if event.type == metadata_store_pb2.Event.OUTPUT]
+    read = store.get_events_by_execution_ids(producers)
+    return {event.artifact_id for event in read if event.type == metadata_store_pb2.Event.INPUT}

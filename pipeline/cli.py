@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from importlib.metadata import version
@@ -17,12 +18,15 @@ from rich.console import Console
 from rich.markup import escape
 
 from pipeline.config import Config, ConfigError, load_config
+from pipeline.problem_table import PROBLEM_FOLDER, print_problems
 
 if TYPE_CHECKING:
-    from components.voc_example_gen.devkit import Pair
+    from components.segmentation_example_gen.dataset import DataSet
+    from components.segmentation_example_gen.problems import Problem
+    from pipeline import local
 
 app = typer.Typer(
-    help="Train DeepLabV3+ on a Pascal VOC folder, judge it by mean IoU and push it as a SavedModel.",
+    help="Train DeepLabV3+ on a folder of labelled pictures, judge it by mean IoU and push it as a SavedModel.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -34,8 +38,16 @@ app.add_typer(model_app, name="model")
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="The configuration, YAML or JSON.")]
 DataFolder = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="The data set's folder or URI, such as VOCdevkit/VOC2012; with {SPAN} in it, a pattern of spans.",
+    ),
+]
+OutputFolder = Annotated[
     Path | None,
-    typer.Option("--data", metavar="DIR", help="The devkit's folder, such as VOCdevkit/VOC2012; wins over data.root."),
+    typer.Option("--output", metavar="DIR", help="Where everything is written; otherwise runs/<name>."),
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -47,8 +59,6 @@ SHOWN_LINES = 5
 """Of a failed step's message; TensorFlow's run to pages."""
 DRAWINGS = (".svg", ".png", ".pdf")
 """What the network can be drawn into."""
-Splits = dict[str, list["Pair"]]
-"""The pairs of each split."""
 
 
 class RunInterrupted(Exception):  # noqa: N818  an interruption is no error
@@ -59,21 +69,32 @@ class CommandError(Exception):
     """The command cannot do what it was asked; the message says why and what to do."""
 
 
+class DataRefusedError(CommandError):
+    """The data are not sound.
+
+    Args:
+        message: what was looked at.
+        problems: what was found.
+        page: of the problems, with pictures; None if there is none.
+    """
+
+    def __init__(self, message: str, problems: Sequence[Problem], page: str | None = None):
+        super().__init__(message)
+        self.problems = problems
+        self.page = page
+
+
 @app.command()
 def run(
     config_file: ConfigFile,
     data: DataFolder = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", metavar="DIR", help="Where everything is written; otherwise runs/<name>."),
-    ] = None,
+    output: OutputFolder = None,
     overrides: Overrides = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show everything that the libraries print.")] = False,
 ) -> None:
     """Run the pipeline on this machine. Run it again to go on where it stopped, or to redo only what has changed."""
     config = load_config(config_file, overrides=overrides or (), data=data, output=output, warn=_warn)
-    for overlap in _overlaps(_read_splits(config)):
-        _warn(overlap)
+    _warn_of_overlap(_read_dataset(config))
     started = time.monotonic()
     with _output_folder(config) as log_file:
         try:
@@ -92,6 +113,8 @@ def _run(config: Config, log_file: Path, started: float, *, verbose: bool) -> No
 
     # oneDNN's notice and the like; the log has it with --verbose or without.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    # Whatever a page from before says, it does not say it of these data.
+    shutil.rmtree(config.output_directory / PROBLEM_FOLDER, ignore_errors=True)
     with captured_output(log_file, verbose=verbose) as console, logging_to(console):
         log = log_file.relative_to(config.output_directory)
         console.print(escape(f"{config.name}: everything goes to {config.output_directory}, the full log to {log}"))
@@ -102,81 +125,115 @@ def _run(config: Config, log_file: Path, started: float, *, verbose: bool) -> No
             try:
                 result = local.run(config, reporter)
             except local.StepFailedError as error:
-                raise CommandError(_step_failure(error.step, error, log_file)) from error
+                raise _step_failure(error, config, log_file) from error
         print_result(console, result, reporter.steps, time.monotonic() - started)
 
 
-def _step_failure(step: str, error: Exception, log_file: Path) -> str:
+def _step_failure(error: local.StepFailedError, config: Config, log_file: Path) -> CommandError:
     """A step's failure for a person: the lines that say most, the rest is in the log."""
-    from components.voc_example_gen.devkit import DataError
+    from components.example_validator.anomalies import AnomaliesError
+    from components.segmentation_example_gen.problem_page import PAGE_FILE
+    from components.segmentation_example_gen.problems import DataError
 
-    cause = error.__cause__
+    step, cause = error.step, error.__cause__
     if isinstance(cause, DataError):
-        return f"{step}: the data are not sound:\n{cause}"
+        page = config.output_directory / PROBLEM_FOLDER / PAGE_FILE
+        return DataRefusedError(f"{step}: the data are not sound", cause.problems, str(page) if page.exists() else None)
+    if isinstance(cause, AnomaliesError):
+        from pipeline.results import data_report_of
+
+        return CommandError(f"{step}: {cause}\nThe page of the data: {data_report_of(config, error.run_id)}")
     lines = [line for line in str(error).splitlines() if line.strip()] or ["no message"]
     # Beam hands on whole tracebacks as text; their last line is the error.
     told = lines[-1:] if lines[0].startswith("Traceback") else lines[:SHOWN_LINES]
     name = f"{type(cause).__name__}: " if cause is not None else ""
-    return f"{step} failed: {name}{chr(10).join(told)}\nThe full log: {log_file}"
+    return CommandError(f"{step} failed: {name}{chr(10).join(told)}\nThe full log: {log_file}")
 
 
 @app.command()
-def check(config_file: ConfigFile, data: DataFolder = None, overrides: Overrides = None) -> None:
-    """Read a configuration and, if there is one, the data folder; say what is wrong; run nothing."""
-    config = load_config(config_file, overrides=overrides or (), data=data, warn=_warn)
+def check(
+    config_file: ConfigFile, data: DataFolder = None, output: OutputFolder = None, overrides: Overrides = None
+) -> None:
+    """Read a configuration and, if there is one, the data set; say what is wrong, on a page as well; run nothing."""
+    config = load_config(config_file, overrides=overrides or (), data=data, output=output, warn=_warn)
     console = Console(highlight=False, soft_wrap=True)
     console.print(escape(f"{config_file}: sound"))
-    if config.data.root is None:
+    if config.data.place is None:
         return
-    splits = _read_splits(config)
-    problems = _check_pairs(config, splits, console)
-    for overlap in _overlaps(splits):
-        _warn(overlap)
-    if problems:
-        raise CommandError("\n".join(problems))
-    console.print(escape(f"{config.data_root}: sound"))
+    from components.segmentation_example_gen import problem_page
+    from components.segmentation_example_gen.problems import DataError
+    from components.segmentation_example_gen.quarantine import quarantine
+
+    dataset = _read_dataset(config)
+    problems = [*dataset.problems, *_check_pairs(config, dataset, console)]
+    _warn_of_overlap(dataset)
+    if not problems:
+        console.print(escape(f"{config.data.place}: sound"))
+        return
+    folder = config.output_directory / PROBLEM_FOLDER
+    try:
+        page = problem_page.write(problems, dataset, str(folder))
+    except OSError as error:
+        raise CommandError(f"{folder} cannot be written ({error.strerror}); give another --output") from error
+    try:
+        quarantine(dataset, problems, config.data.max_quarantined)
+    except DataError as error:
+        raise DataRefusedError(f"{config.data.place}: the data are not sound", error.problems, page) from error
+    print_problems(console, problems, page)
+    _warn(f"a run would leave these pairs out, as data.max_quarantined {config.data.max_quarantined:g} allows")
 
 
-def _overlaps(splits: Splits) -> list[str]:
-    """A sentence if pictures are in both splits."""
-    train, evaluated = ({pair.id for pair in splits[name]} for name in ("train", "eval"))
-    if both := train & evaluated:
-        return [f"{len(both)} pictures are in both splits, such as {min(both)}: the mean IoU will flatter the model"]
-    return []
+def _warn_of_overlap(dataset: DataSet) -> None:
+    if both := dataset.overlap:
+        _warn(f"{len(both)} pictures are in both splits, such as {both[0]}: the mean IoU will flatter the model")
 
 
-def _read_splits(config: Config) -> Splits:
-    """Reads the lists of both splits.
+def _read_dataset(config: Config) -> DataSet:
+    """Lists the pairs of all splits.
 
     Raises:
-        CommandError: naming all that is wrong with the folder or the lists.
+        DataRefusedError: a folder or list as a whole is not usable.
     """
-    from components.voc_example_gen.devkit import DataError, read_splits
+    from components.segmentation_example_gen.dataset import read_dataset
+    from components.segmentation_example_gen.problems import DataError
 
     try:
-        return read_splits(config.data_root, config.data.splits.model_dump())
+        return read_dataset(config.data_source)
     except DataError as error:
-        raise CommandError(str(error)) from error
+        raise DataRefusedError(f"{config.data.place}: the data cannot be read", error.problems) from error
 
 
-def _check_pairs(config: Config, splits: Splits, console: Console) -> list[str]:
-    """Decodes every pair of both splits, in parallel, and returns what is wrong with them."""
+def _check_pairs(config: Config, dataset: DataSet, console: Console) -> list[Problem]:
+    """Decodes every pair of all splits, in parallel, and returns what is wrong with them."""
     from concurrent.futures import ProcessPoolExecutor
 
     from rich.progress import track
 
-    from components.voc_example_gen.devkit import find_problems
+    from components.segmentation_example_gen.pairs import check_pair
+    from trainer.features import TRAIN_SPLIT
 
-    pairs = list(dict.fromkeys(pair for members in splits.values() for pair in members))
+    work = [(pair, split) for split, pairs in dataset.splits.items() for pair in pairs]
+    check_one = partial(check_pair, labels=config.data.labels)
+    problems, learnt = [], set[int]()
     with ProcessPoolExecutor() as pool:
-        found = pool.map(partial(find_problems, num_classes=config.nn_arch.num_classes), pairs, chunksize=16)
-        problems = [
-            problem
-            for of_pair in track(found, "checking", total=len(pairs), console=console, transient=True)
-            for problem in of_pair
-        ]
-    counts = ", ".join(f"{len(members)} {name}" for name, members in splits.items())
-    console.print(escape(f"{config.data_root}: {counts} pictures, {len(problems)} not sound"))
+        checked = track(
+            pool.map(check_one, *zip(*work, strict=True), chunksize=16),
+            "checking",
+            total=len(work),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        for (_, split), (found, classes) in zip(work, checked, strict=True):
+            problems += found
+            learnt |= classes if split == TRAIN_SPLIT else set()
+    if absent := [item.name for index, item in enumerate(config.data.labels.classes) if index not in learnt]:
+        _warn(
+            f"no picture of train has {', '.join(absent)}; if masks mean it by other values, state them in data.labels"
+        )
+    counts = ", ".join(f"{len(pairs)} {split}" for split, pairs in dataset.splits.items())
+    spans = f" of span {', '.join(map(str, dataset.spans))}" if dataset.spans else ""
+    console.print(escape(f"{config.data.place}: {counts} pictures{spans} decoded"))
     return problems
 
 
@@ -315,6 +372,8 @@ def main() -> None:
         app()
     except (ConfigError, CommandError) as error:
         console.print(f"[red]error:[/] {escape(str(error))}")
+        if isinstance(error, DataRefusedError):
+            print_problems(console, error.problems, error.page)
         raise SystemExit(2 if isinstance(error, ConfigError) else 1) from None
     except RunInterrupted:
         console.print("interrupted; the steps that are done are kept, run the same command to go on")

@@ -10,24 +10,32 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    Strict,
+    ValidationError,
+    model_validator,
+)
 
+from components.segmentation_example_gen.files import is_remote
+from components.segmentation_example_gen.sources import Data, kind_of_tag
+from components.segmentation_example_gen.sources.source import SPAN, Source
+from components.segmentation_example_gen.sources.voc import VocData
 from pipeline.seed_config import from_seed, is_seed_config
+from trainer.section import Integer, Number, Section, sections_in
 from trainer.settings import (
+    NAMED_WEIGHTS,
     Augmentation,
     BackboneName,
     Hps,
-    Integer,
     NNArch,
-    Number,
     OutputStride,
-    Section,
     Train,
     TrainerSettings,
     TransformSettings,
-    sections_in,
 )
-from trainer.voc import CLASS_NAMES
 
 
 def _not_empty(value: Any) -> Any:
@@ -44,45 +52,14 @@ class ConfigError(ValueError):
     """The configuration is wrong; the message names file, key, value found and what is allowed."""
 
 
-ListName = Annotated[str, Field(pattern=r"^[^/\\]+$")]
 Folder = Annotated[Path, BeforeValidator(_not_empty)]
 
 
-class Split(Section):
-    """One split of the data."""
+class Validation(Section):
+    """What is made of departures from the schema, of train from eval, and of the data from the last span's."""
 
-    list: ListName
-    masks: Annotated[str, Field(pattern=r"^[^/\\]+$")] = "SegmentationClass"
-    """The folder of the masks: SegmentationClass, or SegmentationClassAug for the lists with SBD's pictures."""
-
-
-class TrainSplit(Split):
-    """What is learnt from."""
-
-    list: ListName = "train"
-    """A file of `ImageSets/Segmentation`, without `.txt`: train, trainval, train_aug, or your own."""
-
-
-class EvalSplit(Split):
-    """What is judged on."""
-
-    list: ListName = "val"
-    """A file of `ImageSets/Segmentation`, without `.txt`: val, or your own."""
-
-
-class Splits(Section):
-    """The two splits of the data."""
-
-    train: TrainSplit = TrainSplit()
-    eval: EvalSplit = EvalSplit()
-
-
-class Data(Section):
-    """Where the data lie."""
-
-    root: Folder | None = None
-    """The devkit's folder, such as VOCdevkit/VOC2012. `--data` on the command line sets it."""
-    splits: Splits = Splits()
+    stop_on_anomalies: Annotated[bool, Strict()] = False
+    """Whether they stop the pipeline before training; otherwise they are told. `schema/` holds the thresholds."""
 
 
 class Eval(Section):
@@ -125,20 +102,28 @@ class Config(Section):
     hps: Hps = Hps()
     augmentation: Augmentation = Augmentation()
     train: Train = Train()
-    data: Data = Data()
+    data: Data = VocData()
+    validation: Validation = Validation()
     eval: Eval = Eval()
     push: Push = Push()
     beam: Beam = Beam()
     output: Folder | None = None
     """Everything a run writes goes here. `--output` sets it; without either: `runs/<name>`."""
 
-    @model_validator(mode="after")
-    def _classes_of_the_data(self) -> Config:
-        if self.nn_arch.num_classes != len(CLASS_NAMES):
+    @model_validator(mode="wrap")
+    @classmethod
+    def _classes_of_the_data(cls, values: Any, handler: ModelWrapValidatorHandler[Config]) -> Config:
+        """Takes the number of classes from the data's description, or refuses another."""
+        config = handler(values)
+        classes = len(config.data.labels.classes)
+        if "num_classes" not in config.nn_arch.model_fields_set:
+            return config.model_copy(update={"nn_arch": config.nn_arch.model_copy(update={"num_classes": classes})})
+        if config.nn_arch.num_classes != classes:
             raise ValueError(
-                f"nn_arch.num_classes is {self.nn_arch.num_classes}, but Pascal VOC has {len(CLASS_NAMES)} classes"
+                f"nn_arch.num_classes is {config.nn_arch.num_classes}, but data.labels names {classes} classes; leave "
+                "num_classes out, or state the classes"
             )
-        return self
+        return config
 
     @model_validator(mode="after")
     def _imagenet_weights_exist(self) -> Config:
@@ -157,15 +142,15 @@ class Config(Section):
         return self
 
     @property
-    def data_root(self) -> Path:
-        """The data folder, absolute.
+    def data_source(self) -> Source:
+        """The data set.
 
         Raises:
-            ConfigError: it is set nowhere.
+            ConfigError: it is said nowhere where it lies.
         """
-        if self.data.root is None:
+        if self.data.place is None:
             raise ConfigError("no data folder: give --data DIR, or data.root in the configuration")
-        return self.data.root.expanduser().resolve()
+        return self.data
 
     @property
     def output_directory(self) -> Path:
@@ -185,6 +170,7 @@ class Config(Section):
             nn_arch=self.nn_arch,
             hps=self.hps,
             augmentation=self.augmentation,
+            labels=self.data.labels,
             train=self.train.model_copy(update={"init_from": _absolute_weights(self.train.init_from)}),
             eval_output_stride=(self.eval.output_stride or self.train.output_stride or self.nn_arch.output_stride),
         )
@@ -195,7 +181,7 @@ class Config(Section):
 
 
 def _absolute_weights(init_from: str) -> str:
-    if init_from in ("imagenet", "none") or "://" in init_from:
+    if init_from in NAMED_WEIGHTS or is_remote(init_from):
         return init_from
     return str(Path(init_from).expanduser().resolve())
 
@@ -204,7 +190,7 @@ def load_config(
     file: Path,
     *,
     overrides: Sequence[str] = (),
-    data: Path | None = None,
+    data: str | None = None,
     output: Path | None = None,
     warn: Callable[[str], None] = warnings.warn,
 ) -> Config:
@@ -213,7 +199,7 @@ def load_config(
     Args:
         file: YAML or JSON.
         overrides: `key=value` with dots between the levels of the key and YAML as the value; they win over the file.
-        data: wins over `data.root`.
+        data: wins over `data.root`, or with {SPAN} in it over `data.pattern`.
         output: wins over `output`.
         warn: is told what the file asks for that is not followed, a sentence each.
 
@@ -224,7 +210,9 @@ def load_config(
     for override in overrides:
         _apply(values, override)
     if data is not None:
-        _set(values, ["data", "root"], str(data), f"--data {data}")
+        place, other = ("pattern", "root") if SPAN in data else ("root", "pattern")
+        _set(values, ["data", place], data, f"--data {data}")
+        values["data"].pop(other, None)
     if output is not None:
         values["output"] = str(output)
     if is_seed_config(values):
@@ -234,7 +222,7 @@ def load_config(
     except ValidationError as error:
         raise ConfigError("\n".join(f"{file}: {_in_words(details)}" for details in error.errors())) from error
     weights = config.trainer_settings().train.init_from
-    if weights not in ("imagenet", "none") and "://" not in weights and not Path(weights).exists():
+    if weights not in NAMED_WEIGHTS and not is_remote(weights) and not Path(weights).exists():
         raise ConfigError(
             f"{file}: train.init_from: found {config.train.init_from!r}, and there is no such file or folder; "
             "allowed: imagenet, none, or the path or URI of a .h5 or .keras file or of a SavedModel"
@@ -253,8 +241,8 @@ def _read(file: Path) -> dict[str, Any]:
         values = json.loads(text) if file.suffix == ".json" else yaml.load(text, _Loader)
     except json.JSONDecodeError as error:
         raise ConfigError(f"{file}, line {error.lineno}: not JSON: {error.msg}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file}: not YAML: {error}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{file}: cannot be read: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{file}: holds {type(values).__name__}, wanted keys and values")
     return values
@@ -283,7 +271,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
         raise ConfigError(f"--set {override}: wanted key=value, such as --set hps.steps=100")
     try:
         value = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"--set {override}: the value is not YAML: {error}") from error
     _set(values, key.split("."), value, f"--set {override}")
 
@@ -305,7 +293,7 @@ def _in_words(error: Any) -> str:
     path = [part for part in error["loc"] if " " not in str(part)]
     key = ".".join(map(str, path))
     if error["type"] == "extra_forbidden":
-        known = ", ".join(_section(path[:-1]).model_fields)
+        known = ", ".join(_section(error["loc"][:-1]).model_fields)
         return f"{key}: unknown key; allowed here: {known}"
     if error["type"] == "missing":
         return f"{key}: missing, and it has no default"
@@ -318,9 +306,12 @@ def _in_words(error: Any) -> str:
 
 
 def _section(path: Sequence[str | int]) -> type[Section]:
-    """The section that a path of keys and indices leads to."""
+    """The section that a path of keys, indices and tags of unions leads to."""
     section: type[Section] = Config
+    kinds: list[type[Section]] = []
     for key in path:
-        if isinstance(key, str):
-            (section,) = sections_in(section.model_fields[key].annotation)
-    return section
+        if kind := kind_of_tag(key):
+            kinds = [kind]
+        elif isinstance(key, str) and " " not in key:
+            kinds = sections_in((kinds[0] if kinds else section).model_fields[key].annotation)
+    return kinds[0] if kinds else section

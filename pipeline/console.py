@@ -21,6 +21,8 @@ from rich.table import Table
 if TYPE_CHECKING:
     from pipeline.results import RunResult
 
+UNWRAPPED = 10_000
+"""Characters of a line where there is no terminal."""
 OUR_LOGGERS = ("pipeline", "components", "trainer")
 """Whatever these log is worth a line of the log file; their warnings, and no others, are worth the screen."""
 
@@ -42,7 +44,8 @@ def captured_output(log_file: Path, *, verbose: bool) -> Iterator[Console]:
         os.dup2(target, 1)
         os.dup2(target, 2)
         with os.fdopen(terminal_fd, "w", closefd=False) as terminal:
-            yield Console(file=terminal, highlight=False)
+            # Without a terminal nothing is wrapped: a path in two lines is none.
+            yield Console(file=terminal, highlight=False, width=None if terminal.isatty() else UNWRAPPED)
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -140,7 +143,7 @@ class ConsoleReporter(logging.Handler):
         self._clear()
         self.steps.append((step, cached, seconds))
         outcome = "[dim]as before, from the cache[/]" if cached else f"{seconds:6.1f} s"
-        self._console.print(f"[green]✓[/] {step:<17}{outcome}")
+        self._console.print(f"[green]✓[/] {step:<24}{outcome}")
 
     def emit(self, record: logging.LogRecord) -> None:
         progress = getattr(record, "progress", None)
@@ -171,7 +174,13 @@ def _destination(result: RunResult) -> str:
 def print_result(console: Console, result: RunResult, steps: list[tuple[str, bool, float]], seconds: float) -> None:
     """The table at the end of a run."""
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    table.add_row("pictures", ", ".join(f"{count} {split}" for split, count in result.pictures.items()))
+    table.add_column()
+    table.add_column(overflow="fold")
+    spans = f", span {result.spans}" if result.spans else ""
+    table.add_row("pictures", ", ".join(f"{count} {split}" for split, count in result.pictures.items()) + spans)
+    if result.quarantined:
+        table.add_row("[yellow]left out[/]", escape(f"{result.quarantined} pairs, see {result.problem_page}"))
+    table.add_row("the data", escape(str(result.data_report)))
     table.add_row("mean IoU", f"{result.mean_iou:.4f}")
     before = "none, there was no blessed model before"
     if result.baseline_mean_iou is not None:

@@ -21,10 +21,10 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from components.voc_example_gen.devkit import IMAGE_FOLDER, LIST_FOLDER
+from components.segmentation_example_gen.sources.voc import IMAGE_FOLDER, LIST_FOLDER
 from pipeline.download import Archive, FetchError, download, say
 from pipeline.synthetic_voc import MASK_FOLDER, palette_png
-from trainer.voc import CLASS_NAMES
+from trainer.labels import VOC2012
 
 T = TypeVar("T")
 
@@ -198,10 +198,10 @@ def read_sbd_mask(file: Path) -> np.ndarray:
         mask = loadmat(file, variable_names=["GTcls"])["GTcls"][0, 0]["Segmentation"]
     except Exception as error:  # whatever a broken file makes of scipy's parser
         raise FetchError(f"{file.name}: cannot be read as a mask of SBD ({error})") from error
-    if mask.dtype != np.uint8 or mask.ndim != 2 or mask.max(initial=0) >= len(CLASS_NAMES):
+    if mask.dtype != np.uint8 or mask.ndim != 2 or mask.max(initial=0) >= len(VOC2012.classes):
         raise FetchError(
             f"{file.name}: found {mask.dtype}{list(mask.shape)} up to {mask.max(initial=0)}, "
-            f"wanted uint8[H, W] up to {len(CLASS_NAMES) - 1}"
+            f"wanted uint8[H, W] up to {len(VOC2012.classes) - 1}"
         )
     return mask
 

@@ -33,6 +33,8 @@ class StepFailedError(RuntimeError):
     def __init__(self, step: str, message: str):
         super().__init__(message)
         self.step = step
+        self.run_id = ""
+        """TFX's name of the run."""
 
 
 class Reporter(Protocol):
@@ -63,11 +65,11 @@ def run(config: Config, reporter: Reporter) -> RunResult:
     with _RunState.of(reporter) as state:
         try:
             _ReportingDagRunner().run(graph)
-        except Exception as error:
-            # Beam hands on the text of an exception; the step's own was kept.
+        except Exception:
+            # Beam hands on the text of an exception; the step's own was kept, with what it was raised from.
             if state.failure is None:
                 raise
-            raise state.failure from error
+            raise state.failure from state.failure.__cause__
     return read_result(config, state.run_id)
 
 
@@ -107,6 +109,7 @@ class _ReportingNode(beam_dag_runner.PipelineNodeAsDoFn):
             raise
         except Exception as error:
             state.failure = StepFailedError(self._node_id, str(error))
+            state.failure.run_id = state.run_id
             state.failure.__cause__ = error
             raise
         state.reporter.step_finished(self._node_id, cached=cached, seconds=time.monotonic() - started)

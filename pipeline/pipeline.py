@@ -7,12 +7,11 @@ import json
 from pathlib import Path
 
 import tensorflow as tf
+from google.protobuf import text_format
 from tensorflow_model_analysis.proto import config_pb2
 from tfx import types
 from tfx.components.evaluator.component import Evaluator
-from tfx.components.example_validator.component import ExampleValidator
 from tfx.components.pusher.component import Pusher
-from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.components.statistics_gen.component import StatisticsGen
 from tfx.components.trainer.component import Trainer
 from tfx.components.transform.component import Transform
@@ -23,14 +22,19 @@ from tfx.proto import pusher_pb2
 from tfx.types import standard_artifacts
 
 import trainer
+from components.curated_schema.component import CuratedSchema
+from components.curated_schema.schema import schema_for
+from components.data_report.component import DataReport
+from components.example_validator.component import ExampleValidator
+from components.segmentation_example_gen.component import SegmentationExampleGen
 from components.segmentation_metrics import metric
-from components.voc_example_gen.component import VocExampleGen
-from pipeline.baseline import LatestOtherBlessedModelStrategy
+from pipeline.baseline import LatestOtherBlessedModelStrategy, PreviousStatisticsStrategy
 from pipeline.config import Config, ConfigError, Eval
+from pipeline.problem_table import PROBLEM_FOLDER
 from trainer import features
-from trainer.voc import CLASS_NAMES
+from trainer.labels import Labels
+from trainer.settings import NAMED_WEIGHTS
 
-SCHEMA_FILE = Path(__file__).parents[1] / "schema" / "schema.pbtxt"
 CANDIDATE = "candidate"
 BASELINE = "baseline"
 
@@ -45,17 +49,33 @@ def create_pipeline(config: Config) -> Pipeline:
         A TFX pipeline, ready for a runner.
     """
     code = trainer_code()
-    example_gen = VocExampleGen(
-        input_base=str(config.data_root),
-        splits=config.data.splits.model_dump(),
-        num_classes=config.nn_arch.num_classes,
+    example_gen = SegmentationExampleGen(
+        data=config.data_source, problem_folder=str(config.output_directory / PROBLEM_FOLDER)
     )
-    schema_gen = ImportSchemaGen(schema_file=str(SCHEMA_FILE))
+    schema_gen = CuratedSchema(schema=text_format.MessageToString(schema_for(config.data.labels)))
     # The schema tells that the encoded pictures are pictures, which keeps StatisticsGen from looking into them.
     statistics_gen = StatisticsGen(examples=example_gen.outputs["examples"], schema=schema_gen.outputs["schema"])
-    example_validator = ExampleValidator(
-        statistics=statistics_gen.outputs["statistics"], schema=schema_gen.outputs["schema"]
+    previous = Resolver(
+        strategy_class=PreviousStatisticsStrategy,
+        current=statistics_gen.outputs["statistics"],
+        statistics=types.Channel(type=standard_artifacts.ExampleStatistics),
+        anomalies=types.Channel(type=standard_artifacts.ExampleAnomalies),
+    ).with_id("PreviousStatistics")
+    # Before the validator, so that the page is there when that one stops the run.
+    data_report = DataReport(
+        statistics=statistics_gen.outputs["statistics"],
+        schema=schema_gen.outputs["schema"],
+        problems=example_gen.outputs["problems"],
+        previous_statistics=previous.outputs["statistics"],
+        labels_json=config.data.labels.model_dump_json(),
     )
+    example_validator = ExampleValidator(
+        statistics=statistics_gen.outputs["statistics"],
+        schema=schema_gen.outputs["schema"],
+        previous_statistics=previous.outputs["statistics"],
+        stop_on_anomalies=config.validation.stop_on_anomalies,
+    )
+    example_validator.add_upstream_node(data_report)
     # Not materialised: normalised pictures take thirty times the space of JPEGs. Whoever needs them applies the graph.
     transform = Transform(
         examples=example_gen.outputs["examples"],
@@ -66,6 +86,8 @@ def create_pipeline(config: Config) -> Pipeline:
         disable_statistics=True,
         disable_analyzer_cache=True,
     )
+    # Nothing is learnt from data that the validator stops at.
+    transform.add_upstream_node(example_validator)
     model_trainer = Trainer(
         examples=example_gen.outputs["examples"],
         transform_graph=transform.outputs["transform_graph"],
@@ -87,7 +109,7 @@ def create_pipeline(config: Config) -> Pipeline:
         model=model_trainer.outputs["model"],
         baseline_model=baseline.outputs["model"],
         example_splits=[features.EVAL_SPLIT],
-        eval_config=eval_config(config.eval),
+        eval_config=eval_config(config.eval, config.data.labels),
     )
     pusher = Pusher(
         model=model_trainer.outputs["model"],
@@ -103,6 +125,8 @@ def create_pipeline(config: Config) -> Pipeline:
             example_gen,
             schema_gen,
             statistics_gen,
+            previous,
+            data_report,
             example_validator,
             transform,
             model_trainer,
@@ -116,7 +140,7 @@ def create_pipeline(config: Config) -> Pipeline:
     )
 
 
-def eval_config(gate: Eval) -> config_pb2.EvalConfig:
+def eval_config(gate: Eval, labels: Labels) -> config_pb2.EvalConfig:
     """The Evaluator's configuration: mean IoU from the confusion signature, with the gate's thresholds."""
     model_specs = [
         # Naming the type keeps TFMA from loading the model once more to find it out.
@@ -135,7 +159,7 @@ def eval_config(gate: Eval) -> config_pb2.EvalConfig:
     segmentation = config_pb2.MetricConfig(
         module=metric.__name__,
         class_name=metric.SegmentationMetrics.__name__,
-        config=json.dumps({"class_names": CLASS_NAMES}),
+        config=json.dumps({"class_names": labels.names}),
     )
     return config_pb2.EvalConfig(
         model_specs=model_specs,
@@ -158,7 +182,7 @@ def weights_fingerprint(config: Config) -> str | None:
         ConfigError: they cannot be read.
     """
     init_from = config.trainer_settings().train.init_from
-    if init_from in ("imagenet", "none"):
+    if init_from in NAMED_WEIGHTS:
         return None
     digest = hashlib.sha256()
     try:

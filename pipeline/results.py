@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,10 +10,16 @@ from pathlib import Path
 import tensorflow_model_analysis as tfma
 from ml_metadata.proto import metadata_store_pb2
 from tensorflow_metadata.proto.v0 import anomalies_pb2
+from tfx.components.example_validator.executor import DEFAULT_FILE_NAME
 from tfx.components.statistics_gen import stats_artifact_utils
 from tfx.orchestration import metadata
 from tfx.types import Artifact, artifact_utils, standard_artifacts
 
+from components.data_report.component import DataReportPage
+from components.example_validator.anomalies import sentences
+from components.segmentation_example_gen.component import DataProblems
+from components.segmentation_example_gen.problem_page import PAGE_FILE, PROBLEMS_FILE
+from components.segmentation_example_gen.problems import Problem
 from components.segmentation_metrics import metric
 from pipeline.config import Config
 from pipeline.pipeline import BASELINE
@@ -24,6 +31,10 @@ class RunResult:
 
     pictures: Mapping[str, int]
     """Number of pictures of each split."""
+    spans: str
+    """The spans of the data, separated by commas; empty for data without spans."""
+    data_report: Path
+    """The page of the data's statistics."""
     mean_iou: float
     """Of the new model, on the evaluation split."""
     baseline_mean_iou: float | None
@@ -37,6 +48,10 @@ class RunResult:
     """The copy of the pushed model among the artifacts."""
     anomalies: tuple[str, ...] = field(default=())
     """What ExampleValidator found in the data, a sentence each."""
+    quarantined: int = 0
+    """Pairs, or entries of lists, that were left out of the data."""
+    problem_page: Path | None = None
+    """The page that tells why; None if there are none."""
 
 
 def read_result(config: Config, run_id: str) -> RunResult:
@@ -47,6 +62,8 @@ def read_result(config: Config, run_id: str) -> RunResult:
         run_id: TFX's name of the run.
     """
     artifacts = _artifacts_of_run(config, run_id)
+    problems = Path(artifacts[DataProblems.TYPE_NAME].uri)
+    quarantined = {problem.entry for problem in _problems(problems)}
     evaluation = artifacts["ModelEvaluation"].uri
     values = _mean_ious(evaluation)
     baseline_mean_iou = values.pop(BASELINE, None)
@@ -55,6 +72,8 @@ def read_result(config: Config, run_id: str) -> RunResult:
     blessed = artifacts["ModelBlessing"].get_int_custom_property("blessed") == 1
     return RunResult(
         pictures=_pictures(artifacts["ExampleStatistics"]),
+        spans=artifacts["Examples"].get_string_custom_property("spans"),
+        data_report=Path(artifacts[DataReportPage.TYPE_NAME].uri, PAGE_FILE),
         mean_iou=mean_iou,
         baseline_mean_iou=baseline_mean_iou,
         blessed=blessed,
@@ -66,17 +85,19 @@ def read_result(config: Config, run_id: str) -> RunResult:
         ),
         pushed_copy=Path(pushed.uri),
         anomalies=_anomalies(artifacts["ExampleAnomalies"]),
+        quarantined=len(quarantined),
+        problem_page=problems / PAGE_FILE if quarantined else None,
     )
 
 
 def _artifacts_of_run(config: Config, run_id: str) -> dict[str, Artifact]:
     """The run's output artifacts by type; those that came from the cache too."""
-    connection = metadata_store_pb2.ConnectionConfig()
-    connection.sqlite.filename_uri = str(config.output_directory / "metadata.sqlite")
-    connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
     types_by_name = {
         artifact_type.TYPE_NAME: artifact_type
         for artifact_type in (
+            standard_artifacts.Examples,
+            DataProblems,
+            DataReportPage,
             standard_artifacts.ExampleStatistics,
             standard_artifacts.ExampleAnomalies,
             standard_artifacts.ModelEvaluation,
@@ -85,7 +106,7 @@ def _artifacts_of_run(config: Config, run_id: str) -> dict[str, Artifact]:
         )
     }
     found: dict[str, Artifact] = {}
-    with metadata.Metadata(connection) as handle:
+    with metadata.Metadata(_connection(config)) as handle:
         store = handle.store
         context = store.get_context_by_type_and_name("pipeline_run", run_id)
         executions = store.get_executions_by_context(context.id)
@@ -104,6 +125,22 @@ def _artifacts_of_run(config: Config, run_id: str) -> dict[str, Artifact]:
             if artifact_type.name in types_by_name:
                 found[artifact_type.name] = artifact_utils.deserialize_artifact(artifact_type, proto)
     return found
+
+
+def data_report_of(config: Config, run_id: str) -> Path:
+    """The page of the data of a run that has stopped after it."""
+    return Path(_artifacts_of_run(config, run_id)[DataReportPage.TYPE_NAME].uri, PAGE_FILE)
+
+
+def _connection(config: Config) -> metadata_store_pb2.ConnectionConfig:
+    connection = metadata_store_pb2.ConnectionConfig()
+    connection.sqlite.filename_uri = str(config.output_directory / "metadata.sqlite")
+    connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
+    return connection
+
+
+def _problems(folder: Path) -> list[Problem]:
+    return [Problem(**problem) for problem in json.loads((folder / PROBLEMS_FILE).read_text(encoding="utf-8"))]
 
 
 def _pictures(statistics: Artifact) -> dict[str, int]:
@@ -145,12 +182,8 @@ def _reasons(config: Config, evaluation_uri: str, mean_iou: float, baseline_mean
 
 
 def _anomalies(artifact: Artifact) -> tuple[str, ...]:
-    found = []
+    found = {}
     for split in artifact_utils.decode_split_names(artifact.split_names):
-        file = Path(artifact_utils.get_split_uri([artifact], split), "SchemaDiff.pb")
-        anomalies = anomalies_pb2.Anomalies.FromString(file.read_bytes())
-        found += [
-            f"{split}: {feature}: {info.short_description}: {info.description}"
-            for feature, info in sorted(anomalies.anomaly_info.items())
-        ]
-    return tuple(found)
+        file = Path(artifact_utils.get_split_uri([artifact], split), DEFAULT_FILE_NAME)
+        found[split] = anomalies_pb2.Anomalies.FromString(file.read_bytes())
+    return tuple(sentences(found))

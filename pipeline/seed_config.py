@@ -21,10 +21,9 @@ NOT_FOLLOWED = {
     "mode": "the command says what is done, and `deeplab run` trains, judges and pushes",
     "multi_gpu": "training runs on one device",
     "num_gpus": "training runs on one device",
-    "resource_type": "the data are Pascal VOC, and data.splits says which lists and masks",
+    "resource_type": "the data are Pascal VOC, unless data.format says otherwise",
     "max_queue_size": "input is read in parallel by itself",
     "workers": "input is read in parallel by itself",
-    "hps.val_ratio": "the seed moves validation pictures into the training data; here data.splits says which are which",
     "hps.reduce_lr_factor": "the learning rate follows hps.lr_schedule",
     "hps.tr_step": "an epoch is all pictures once",
     "hps.val_step": "all pictures are judged",
@@ -76,6 +75,8 @@ def from_seed(values: dict[str, Any], warn: Warn) -> dict[str, Any]:
             if isinstance(data, dict):
                 data.setdefault("root", root)
     if isinstance(hps := ours.get("hps"), dict):
+        if "val_ratio" in hps:
+            _divide(ours, hps.pop("val_ratio"), warn)
         hps.setdefault("optimizer", "adam")
         hps.setdefault("lr_schedule", "inverse_time" if hps.get("decay") else "constant")
         if isinstance(decay := hps.get("weight_decay"), float | int) and decay > 0:
@@ -86,3 +87,17 @@ def from_seed(values: dict[str, Any], warn: Warn) -> dict[str, Any]:
         if isinstance(rate, float | int) and rate >= HIGH_DROPOUT:
             warn(f"nn_arch.dropout_rate {rate} drops that share of the features; DeepLabV3+ drops 0.1")
     return {"name": NAME, **ours}
+
+
+def _divide(ours: dict[str, Any], val_ratio: Any, warn: Warn) -> None:
+    """The seed's protocol: SBD's pictures and those of `val` together, divided at random."""
+    data = ours.setdefault("data", {})
+    if not isinstance(data, dict) or data.get("format", "voc") != "voc":
+        return
+    data.setdefault("val_ratio", val_ratio)
+    masks = "SegmentationClassAug"
+    data.setdefault("splits", {"train": {"list": "train_aug", "masks": masks}, "eval": {"list": "val", "masks": masks}})
+    warn(
+        f"hps.val_ratio {val_ratio}: pictures of train_aug and val are divided at random, as in the seed, so most "
+        "of the official validation pictures are learnt from; data.val_ratio=null keeps the official splits"
+    )

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from components.voc_example_gen.devkit import IMAGE_FOLDER, LIST_FOLDER
-from trainer.voc import CLASS_NAMES, IGNORE_LABEL, PALETTE
+from components.segmentation_example_gen.sources.voc import IMAGE_FOLDER, LIST_FOLDER
+from trainer.labels import IGNORE_LABEL, VOC2012, VOC_PALETTE
 
 MASK_FOLDER = "SegmentationClass"
 MARKER = "generated.json"
@@ -80,7 +80,7 @@ def draw_pair(rng: np.random.Generator, number: int) -> tuple[bytes, bytes]:
     canvas = _background(rng, height, width)
     mask = np.zeros((height, width), np.uint8)
     for object_number in range(rng.integers(2, 4)):
-        label = 1 + (number + object_number * 7) % (len(CLASS_NAMES) - 1)
+        label = 1 + (number + object_number * 7) % (len(VOC2012.classes) - 1)
         inside, border = _shape(rng, label, height, width)
         canvas[inside] = _texture(rng, label, height, width)[inside]
         mask[inside] = label
@@ -148,7 +148,7 @@ def _jpeg(canvas: np.ndarray, *, grey: bool) -> bytes:
 def palette_png(mask: np.ndarray) -> bytes:
     """A mask, uint8[H, W] of class indices, as a PNG in VOC's colours."""
     image = Image.fromarray(mask, "P")
-    image.putpalette([channel for colour in PALETTE for channel in colour])
+    image.putpalette([channel for colour in VOC_PALETTE for channel in colour])
     encoded = io.BytesIO()
     image.save(encoded, "PNG")
     return encoded.getvalue()

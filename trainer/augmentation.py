@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from keras import ops
 
+from trainer.labels import IGNORE_LABEL
 from trainer.settings import Augmentation
-from trainer.voc import IGNORE_LABEL
 
 DRAWS = 4
 """Uniform random numbers that one picture takes: scale, flip, vertical and horizontal position."""

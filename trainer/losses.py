@@ -12,8 +12,8 @@ from functools import partial
 import numpy as np
 from keras import ops
 
+from trainer.labels import IGNORE_LABEL
 from trainer.settings import LossTerm
-from trainer.voc import IGNORE_LABEL
 
 
 def weighted_sum(terms: Sequence[LossTerm], class_pixels: np.ndarray) -> Callable:

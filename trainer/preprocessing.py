@@ -11,9 +11,9 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from trainer import features
+from trainer.labels import IGNORE_LABEL
 from trainer.model.backbones import BACKBONES, Normalisation
 from trainer.settings import TransformSettings
-from trainer.voc import IGNORE_LABEL
 
 
 def preprocessing_fn(inputs: dict[str, tf.Tensor], custom_config: dict) -> dict[str, tf.Tensor]:

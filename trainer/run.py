@@ -16,7 +16,7 @@ from trainer.model.backbones import BACKBONES
 from trainer.model.deeplabv3plus import deeplabv3plus
 from trainer.model.weights import Weights, WeightsError, read_weights, transfer
 from trainer.progress import ProgressLogger
-from trainer.settings import TrainerSettings
+from trainer.settings import NAMED_WEIGHTS, TrainerSettings
 from trainer.tensorflow_kernels import with_tensorflow_kernels
 from trainer.training import AugmentedTraining, StopOnDivergence, optimizer
 
@@ -34,13 +34,14 @@ def run_fn(fn_args: FnArgs) -> None:
     network = train(settings, fn_args.train_files, transform_graph)
     exported = deeplabv3plus(settings.base_model, settings.exported_arch, settings.hps)
     exported.set_weights(network.get_weights())
-    keras_file = Path(fn_args.model_run_dir, KERAS_FILE)
-    tf.io.gfile.makedirs(str(keras_file.parent))
+    tf.io.gfile.makedirs(fn_args.model_run_dir)
     with tempfile.TemporaryDirectory() as directory:
         local = Path(directory, KERAS_FILE)
         exported.save(local)
-        tf.io.gfile.copy(str(local), str(keras_file), overwrite=True)
-    signatures.save(exported, transform_graph, BACKBONES[settings.base_model].normalisation, fn_args.serving_model_dir)
+        # Joined as text: a Path would take one of the slashes of gs:// away.
+        tf.io.gfile.copy(str(local), f"{fn_args.model_run_dir}/{KERAS_FILE}", overwrite=True)
+    normalisation = BACKBONES[settings.base_model].normalisation
+    signatures.save(exported, transform_graph, normalisation, settings.labels, fn_args.serving_model_dir)
 
 
 def train(settings: TrainerSettings, train_files: list[str], transform_graph: tft.TFTransformOutput) -> keras.Model:
@@ -95,7 +96,7 @@ def initial_network(settings: TrainerSettings) -> keras.Model:
         ConnectionError: the ImageNet weights cannot be downloaded.
     """
     source = settings.train.init_from
-    keras_has_them = source in ("imagenet", "none")
+    keras_has_them = source in NAMED_WEIGHTS
     network = deeplabv3plus(
         settings.base_model,
         settings.training_arch,

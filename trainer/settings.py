@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import math
 from pathlib import Path
@@ -13,35 +12,16 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
-    Strict,
     Tag,
     TypeAdapter,
     model_validator,
 )
 
-# Strict, so that "3", true and 2.5 are not taken for whole numbers.
-Integer = Annotated[int, Strict()]
-Number = Annotated[float, Strict()]
-Positive = Annotated[Integer, Field(gt=0)]
-
-
-class Section(BaseModel):
-    """A section of the configuration file. Unknown keys are errors: a typing mistake must not train a wrong model."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
-
-
-def sections_in(annotation: Any) -> list[type[Section]]:
-    """The kinds of sections that a field holds, directly or as the items of a list."""
-    if inspect.isclass(annotation) and not get_args(annotation):
-        return [annotation] if issubclass(annotation, Section) else []
-    return [section for argument in get_args(annotation) for section in sections_in(argument)]
-
+from trainer.labels import Labels
+from trainer.section import Integer, Number, Positive, Section
 
 _Backbones = Literal[
     "MobileNetV2",
@@ -139,7 +119,7 @@ class NNArch(Section):
     image_size: Annotated[Integer, Field(ge=33, le=4097)] = 513
     """Side of the square canvas, pixels. 16 k + 1 lets the features of every stride fall on pixels."""
     num_classes: Annotated[Integer, Field(ge=2, le=255)] = 21
-    """Classes of the data, background included; Pascal VOC has 21."""
+    """Classes of the data, background included. Unset: as many as `data.labels` names."""
     output_stride: OutputStride = 16
     """Pixels of the image per pixel of the backbone's last features."""
     mv2_depth_multiplier: Annotated[Number, Field(gt=0, le=4)] = 1.0
@@ -375,6 +355,10 @@ class LossTerm(Section):
     """For `focal`."""
 
 
+NAMED_WEIGHTS = ("imagenet", "none")
+"""Values of `train.init_from` that are no place of a file."""
+
+
 class Train(Section):
     """How training starts and how it reads its data."""
 
@@ -407,6 +391,8 @@ class TrainerSettings(Section):
     hps: Hps
     augmentation: Augmentation
     train: Train
+    labels: Labels
+    """What the masks mean; it travels with the model."""
     eval_output_stride: OutputStride
     """Of the network in the SavedModel."""
 

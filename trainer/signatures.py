@@ -10,23 +10,31 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from trainer import features
+from trainer.labels import IGNORE_LABEL, Labels
 from trainer.model.backbones import Normalisation
 from trainer.model.folding import folded
 from trainer.model.weights import Weights, WeightsError, layers_with_weights
 from trainer.preprocessing import decode_image, decode_label, image_canvas
 from trainer.tensorflow_kernels import with_tensorflow_kernels
-from trainer.voc import IGNORE_LABEL
+
+LABELS_FILE = "assets.extra/labels.json"
+"""In a SavedModel's directory: names and colours of the classes, in the order of the masks' values."""
 
 
 def save(
-    network: keras.Model, transform_graph: tft.TFTransformOutput, normalisation: Normalisation, directory: str
+    network: keras.Model,
+    transform_graph: tft.TFTransformOutput,
+    normalisation: Normalisation,
+    labels: Labels,
+    directory: str,
 ) -> None:
-    """Writes a SavedModel with the signatures of `trainer.features`.
+    """Writes a SavedModel with the signatures of `trainer.features`, and what its classes mean beside them.
 
     Args:
         network: DeepLabV3+, images to logits, as `deeplabv3plus` builds it.
         transform_graph: Transform's output.
         normalisation: the backbone's.
+        labels: the classes, which are written to `LABELS_FILE` in the directory.
         directory: where to.
     """
     segmenter = Segmenter(network, transform_graph, normalisation)
@@ -40,6 +48,10 @@ def save(
             features.CONFUSION_SIGNATURE: segmenter.confusion,
         },
     )
+    labels_file = f"{directory}/{LABELS_FILE}"
+    tf.io.gfile.makedirs(labels_file.rpartition("/")[0])
+    with tf.io.gfile.GFile(labels_file, "w") as file:
+        file.write(labels.model_dump_json(indent=2))
 
 
 def read_weights(directory: str) -> Weights:

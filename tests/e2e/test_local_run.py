@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +19,8 @@ from PIL import Image
 
 from pipeline.config import Config, load_config
 from pipeline.results import RunResult
+from pipeline.synthetic_voc import write_devkit
+from trainer.labels import VOC2012
 
 CONFIG = """
 name: e2e
@@ -26,9 +30,11 @@ hps: {steps: 60, batch_size: 4}
 train: {init_from: none}
 """
 STEPS = {
-    "VocExampleGen",
-    "ImportSchemaGen",
+    "SegmentationExampleGen",
+    "CuratedSchema",
     "StatisticsGen",
+    "PreviousStatistics",
+    "DataReport",
     "ExampleValidator",
     "Transform",
     "Trainer",
@@ -36,6 +42,8 @@ STEPS = {
     "Evaluator",
     "Pusher",
 }
+RESOLVERS = {"PreviousStatistics", "Resolver"}
+"""They look things up anew in each run."""
 
 
 @dataclass
@@ -57,7 +65,8 @@ class Story:
     """One output folder, run again and again."""
 
     config_file: Path
-    data: Path
+    data: str
+    """The pattern of the spans."""
     output: Path
 
     def config(self, *overrides: str) -> Config:
@@ -75,7 +84,8 @@ def story(tmp_path_factory, devkit_root) -> Story:
     directory = tmp_path_factory.mktemp("story")
     config_file = directory / "e2e.yaml"
     config_file.write_text(CONFIG)
-    return Story(config_file, devkit_root, directory / "out")
+    shutil.copytree(devkit_root, directory / "span-1" / "VOC2012")
+    return Story(config_file, str(directory / "span-{SPAN}" / "VOC2012"), directory / "out")
 
 
 # The tests of this module go on from one another's runs, in the order in which they stand here.
@@ -109,7 +119,7 @@ def test_interrupted_it_says_how_to_go_on(story):
     assert process.returncode == 130
     assert "interrupted; the steps that are done are kept" in shown
     assert "Traceback" not in shown
-    assert "✓ VocExampleGen" in shown
+    assert "✓ SegmentationExampleGen" in shown
     assert "✓ Transform" in shown
     assert "oneDNN" not in shown
     assert "WARNING" not in shown
@@ -122,7 +132,7 @@ def test_killed_in_training(story):
     wait_for_training(story, process)
     process.kill()
     _, shown = process.communicate(timeout=60)
-    assert "✓ Transform        as before, from the cache" in shown
+    assert "✓ Transform               as before, from the cache" in shown
     assert "✓ Trainer" not in shown
 
 
@@ -133,7 +143,7 @@ def first(story) -> tuple[RunResult, Recorder]:
 
 def test_it_goes_on_after_the_last_finished_step(first):
     _, steps = first
-    assert {"VocExampleGen", "ImportSchemaGen", "Transform"} <= set(steps.cached)
+    assert {"SegmentationExampleGen", "CuratedSchema", "Transform"} <= set(steps.cached)
     assert {"Trainer", "Resolver", "Evaluator", "Pusher"} <= set(steps.worked)
     assert set(steps.worked) | set(steps.cached) == STEPS
 
@@ -141,12 +151,22 @@ def test_it_goes_on_after_the_last_finished_step(first):
 def test_what_came_out(story, first):
     result, _ = first
     assert result.pictures == {"train": 12, "eval": 4}
+    assert result.spans == "1"
+    assert "aeroplane" in result.data_report.read_text()
+    assert result.quarantined == 0
     assert 0 <= result.mean_iou <= 1
     assert result.baseline_mean_iou is None
     assert result.blessed
     assert result.anomalies == ()
     assert result.pushed_to is not None
     assert result.pushed_to.parent == story.output / "serving_model"
+
+
+def test_the_classes_travel_with_the_model(first):
+    result, _ = first
+    labels = json.loads((result.pushed_to / "assets.extra" / "labels.json").read_text())
+    assert [item["name"] for item in labels["classes"]] == list(VOC2012.names)
+    assert labels["classes"][15]["color"] == [192, 128, 128]
 
 
 def test_the_pushed_model_needs_nothing_but_tensorflow(first, devkit_root, tmp_path):
@@ -174,15 +194,15 @@ def test_the_pushed_model_needs_nothing_but_tensorflow(first, devkit_root, tmp_p
 
 def test_with_nothing_changed_everything_comes_from_the_cache(story, first):
     result, steps = story.run()
-    assert set(steps.cached) >= STEPS - {"Resolver"}
-    assert set(steps.worked) <= {"Resolver"}
+    assert set(steps.cached) >= STEPS - RESOLVERS
+    assert set(steps.worked) <= RESOLVERS
     assert result == first[0]
 
 
 def test_a_changed_training_parameter_runs_only_the_trainer_and_what_follows(story, first):
     """The new model is compared with the first; asked for a gain it cannot have, it is refused, with the reason."""
     result, steps = story.run("hps.lr=0.001", "eval.min_mean_iou_change=0.9")
-    assert set(steps.worked) - {"Resolver"} == {"Trainer", "Evaluator", "Pusher"}
+    assert set(steps.worked) - RESOLVERS == {"Trainer", "Evaluator", "Pusher"}
     assert result.baseline_mean_iou == pytest.approx(first[0].mean_iou)
     assert not result.blessed
     (reason,) = result.reasons
@@ -194,7 +214,7 @@ def test_a_changed_training_parameter_runs_only_the_trainer_and_what_follows(sto
 
 def test_a_changed_gate_judges_the_same_model_again(story, first):
     result, steps = story.run("hps.lr=0.001", "eval.min_mean_iou=0.99", "eval.min_mean_iou_change=-1")
-    assert set(steps.worked) - {"Resolver"} == {"Evaluator", "Pusher"}
+    assert set(steps.worked) - RESOLVERS == {"Evaluator", "Pusher"}
     assert not result.blessed
     assert result.reasons == (f"mean IoU {result.mean_iou:.4f} is below the floor eval.min_mean_iou 0.9900",)
 
@@ -208,3 +228,43 @@ def test_a_failing_step_is_named_with_its_own_error(story, tmp_path):
         story.run(f"train.init_from={weights}")
     assert error.value.step == "Trainer"
     assert isinstance(error.value.__cause__, ValueError)
+
+
+def test_a_new_span_trains_again_and_is_compared_with_the_last(story, first):
+    write_devkit(story.output.parent / "new", train=12, val=4, seed=1)
+    shutil.copytree(story.output.parent / "new" / "VOCdevkit" / "VOC2012", story.output.parent / "span-2" / "VOC2012")
+    result, steps = story.run("eval.min_mean_iou_change=-1")
+    assert set(steps.worked) - RESOLVERS == STEPS - RESOLVERS - {"CuratedSchema"}
+    assert result.spans == "2"
+    assert result.baseline_mean_iou is not None
+    assert "the run before" in result.data_report.read_text()
+
+    again, steps = story.run("eval.min_mean_iou_change=-1")
+    assert set(steps.worked) <= RESOLVERS
+    assert again == result
+
+
+def test_a_span_with_other_data_stops_before_training(story, first):
+    """All pictures are strips. Nothing of them is broken, but a camera does not take such pictures."""
+    root = story.output.parent / "span-3" / "VOC2012"
+    shutil.copytree(story.output.parent / "span-2" / "VOC2012", root)
+    for number in range(1, 17):
+        Image.new("L", (90, 4), 7).save(root / "SegmentationClass" / f"2012_{number:06d}.png")
+        Image.new("RGB", (90, 4)).save(root / "JPEGImages" / f"2012_{number:06d}.jpg")
+    deeplab = Path(sys.executable).with_name("deeplab")
+    stopped = subprocess.run(
+        [
+            *(deeplab, "run", story.config_file, "--data", story.data, "--output", story.output),
+            *("--set", "validation.stop_on_anomalies=true"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert stopped.returncode == 1
+    assert "ExampleValidator: " in stopped.stderr
+    assert "train: image/aspect_ratio" in stopped.stderr
+    assert "✓ Transform" not in stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    page = Path(stopped.stderr.split("The page of the data: ")[1].strip())
+    assert "image/aspect_ratio" in page.read_text()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -24,30 +26,26 @@ SMALL = (
 )
 
 
-class Silent:
-    """A reporter that reports nothing."""
-
-    def step_started(self, step: str) -> None:
-        pass
-
-    def step_finished(self, step: str, *, cached: bool, seconds: float) -> None:
-        pass
-
-
-def run(file: Path, devkit: Path, output: Path, *overrides: str) -> RunResult:
+@pytest.fixture
+def run(silent) -> Callable[..., RunResult]:
+    """Runs a configuration, and lets the model that was pushed segment a picture."""
     from pipeline import local
 
-    warnings: list[str] = []
-    config = load_config(file, overrides=(*SMALL, *overrides), data=devkit, output=output, warn=warnings.append)
-    result = local.run(config, Silent())
-    assert result.blessed
-    serve = tf.saved_model.load(str(result.pushed_to)).signatures["serving_default"]
-    picture = sorted((devkit / "JPEGImages").glob("*.jpg"))[0]
-    (mask,) = serve(tf.constant([picture.read_bytes()]))["mask"]
-    decoded = Image.open(io.BytesIO(mask.numpy()))
-    assert decoded.size == Image.open(picture).size
-    assert np.asarray(decoded).max() < 21
-    return result
+    def run(file: Path, devkit: Path, output: Path, *overrides: str) -> RunResult:
+        config = load_config(
+            file, overrides=(*SMALL, *overrides), data=str(devkit), output=output, warn=lambda sentence: None
+        )
+        result = local.run(config, silent)
+        assert result.blessed
+        serve = tf.saved_model.load(str(result.pushed_to)).signatures["serving_default"]
+        picture = sorted((devkit / "JPEGImages").glob("*.jpg"))[0]
+        (mask,) = serve(tf.constant([picture.read_bytes()]))["mask"]
+        decoded = Image.open(io.BytesIO(mask.numpy()))
+        assert decoded.size == Image.open(picture).size
+        assert np.asarray(decoded).max() < 21
+        return result
+
+    return run
 
 
 def config_file(folder: Path, **values) -> Path:
@@ -56,7 +54,7 @@ def config_file(folder: Path, **values) -> Path:
     return file
 
 
-def test_xception_at_stride_8(devkit_root, tmp_path):
+def test_xception_at_stride_8(run, devkit_root, tmp_path):
     run(
         config_file(tmp_path, base_model="Xception"),
         devkit_root,
@@ -65,13 +63,19 @@ def test_xception_at_stride_8(devkit_root, tmp_path):
     )
 
 
-def test_the_seed_s_configuration(devkit_root, tmp_path):
+def test_the_seed_s_configuration(run, devkit_copy, tmp_path):
+    """With its random split of the pictures of train_aug and val."""
+    shutil.copytree(devkit_copy / "SegmentationClass", devkit_copy / "SegmentationClassAug")
+    lists = devkit_copy / "ImageSets" / "Segmentation"
+    shutil.copy(lists / "train.txt", lists / "train_aug.txt")
     file = tmp_path / "seed.json"
     file.write_text(json.dumps(SEED))
-    run(file, devkit_root, tmp_path / "out", "hps.epochs=1")
+    result = run(file, devkit_copy, tmp_path / "out", "hps.epochs=1", "hps.val_ratio=0.6")
+    assert sum(result.pictures.values()) == 8
+    assert result.pictures == {"train": 4, "eval": 4}, "the official split has six and two"
 
 
-def test_on_from_the_pushed_model_at_another_stride(devkit_root, tmp_path):
+def test_on_from_the_pushed_model_at_another_stride(run, devkit_root, tmp_path):
     """Trained at 16 and served at 8, it starts the next run, and as it is: one step of rate 1e-9 changes nothing."""
     file = config_file(tmp_path, base_model="MobileNetV2", nn_arch={"mv2_depth_multiplier": 0.35})
     first = run(file, devkit_root, tmp_path / "out", "hps.steps=20", "eval.output_stride=8")

@@ -21,18 +21,8 @@ PROJECT = Path(__file__).parents[2]
 DEVKIT = Path(os.environ.get("VOC_DEVKIT", PROJECT.parent / "shared" / "data" / "voc-mini" / "VOCdevkit" / "VOC2012"))
 
 
-class Silent:
-    """A reporter that reports nothing."""
-
-    def step_started(self, step: str) -> None:
-        pass
-
-    def step_finished(self, step: str, *, cached: bool, seconds: float) -> None:
-        pass
-
-
 @pytest.mark.skipif(not DEVKIT.is_dir(), reason="no real VOC pictures here; VOC_DEVKIT can name a devkit")
-def test_a_run_on_real_pictures(tmp_path):
+def test_a_run_on_real_pictures(silent, tmp_path):
     from pipeline import local
 
     overrides = [
@@ -40,9 +30,9 @@ def test_a_run_on_real_pictures(tmp_path):
         *("data.splits.train.list=train", "data.splits.train.masks=SegmentationClass"),
     ]
     config = load_config(
-        PROJECT / "configs" / "voc_mobilenetv2.yaml", overrides=overrides, data=DEVKIT, output=tmp_path / "out"
+        PROJECT / "configs" / "voc_mobilenetv2.yaml", overrides=overrides, data=str(DEVKIT), output=tmp_path / "out"
     )
-    result = local.run(config, Silent())
+    result = local.run(config, silent)
     lists = DEVKIT / "ImageSets" / "Segmentation"
     ids = (lists / "val.txt").read_text().split()
     assert result.pictures == {"train": len((lists / "train.txt").read_text().split()), "eval": len(ids)}

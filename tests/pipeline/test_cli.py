@@ -53,18 +53,30 @@ def test_make_data_and_check(tmp_path):
     assert str(root) in made.stdout
     checked = deeplab("check", CONFIG, "--data", root)
     assert checked.returncode == 0, checked.stderr
-    assert "4 train, 2 eval pictures, 0 not sound" in checked.stdout
+    assert "4 train, 2 eval pictures decoded" in checked.stdout
+    assert f"{root}: sound" in checked.stdout
 
 
-def test_check_names_everything_that_is_wrong(devkit_copy):
+def test_check_names_everything_that_is_wrong(devkit_copy, tmp_path):
     for number in (1, 2):
         file = devkit_copy / "JPEGImages" / f"2012_00000{number}.jpg"
         file.write_bytes(file.read_bytes()[:-300])
-    checked = deeplab("check", CONFIG, "--data", devkit_copy)
+    checked = deeplab("check", CONFIG, "--data", devkit_copy, cwd=tmp_path)
     assert checked.returncode == 1
     assert "2012_000001.jpg: cannot be decoded" in checked.stderr
     assert "2012_000002.jpg: cannot be decoded" in checked.stderr
     assert "Traceback" not in checked.stderr
+    page = tmp_path / "runs" / "demo" / "data-problems" / "index.html"
+    assert f"all of them, with pictures: {page}" in checked.stderr
+    assert "2012_000002.jpg" in page.read_text()
+
+
+def test_check_tells_what_a_run_would_leave_out(devkit_copy, tmp_path):
+    (devkit_copy / "JPEGImages" / "2012_000001.jpg").write_bytes(b"")
+    checked = deeplab("check", CONFIG, "--data", devkit_copy, "--set", "data.max_quarantined=0.5", cwd=tmp_path)
+    assert checked.returncode == 0
+    assert "2012_000001.jpg: 0 bytes, an empty file" in checked.stdout
+    assert "a run would leave these pairs out, as data.max_quarantined 0.5 allows" in checked.stderr
 
 
 def test_the_faults_of_both_lists_are_told_at_once(devkit_copy):
@@ -106,7 +118,7 @@ def test_wrong_input_is_refused_before_anything_is_done(command, tmp_path, devki
         (["gone.yaml"], "there is no such configuration file"),
         ([broken], "hps.stepps: unknown key"),
         ([CONFIG, "--data", tmp_path / "gone"], "there is no such data folder"),
-        ([CONFIG, "--data", tmp_path], "not a Pascal VOC devkit"),
+        ([CONFIG, "--data", tmp_path], "a Pascal VOC devkit has JPEGImages"),
         ([CONFIG, "--data", devkit_copy], "not the name of a picture inside the data folder"),
     ):
         extra = ["--output", output] if command == "run" else []

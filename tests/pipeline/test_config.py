@@ -57,13 +57,13 @@ def test_the_command_line_wins(file, tmp_path):
     config = load_config(
         file,
         overrides=["hps.steps=9", "data.splits.train.list=train_aug", "augmentation.scale=[1, 1]"],
-        data=tmp_path / "here",
+        data=str(tmp_path / "here"),
         output=tmp_path / "out",
     )
     assert config.hps.steps == 9
     assert config.data.splits.train.list == "train_aug"
     assert config.augmentation.scale == (1, 1)
-    assert config.data_root == tmp_path / "here"
+    assert config.data_source.root == str(tmp_path / "here")
     assert config.output_directory == tmp_path / "out"
 
 
@@ -83,12 +83,35 @@ def test_where_a_run_writes_unless_told(file, monkeypatch, tmp_path):
         ("hps: {steps: many}", "hps.steps: found 'many'; input should be a valid integer"),
         ("hps: {batch_size: 2.5}", "hps.batch_size: found 2.5;"),
         ("nn_arch: {output_stride: 7}", "nn_arch.output_stride: found 7; input should be 8, 16 or 32"),
-        ("nn_arch: {num_classes: 5}", "nn_arch.num_classes is 5, but Pascal VOC has 21 classes"),
+        ("nn_arch: {num_classes: 5}", "nn_arch.num_classes is 5, but data.labels names 21 classes"),
         ("nn_arch: {dropout_rate: 1}", "nn_arch.dropout_rate: found 1;"),
         ("augmentation: {scale: [2, 1]}", "scale must be [smallest, largest], found [2.0, 1.0]"),
         ("eval: {min_mean_iou: 50}", "eval.min_mean_iou: found 50; input should be less than or equal to 1"),
         ("data: {splits: {train: {list: ../x}}}", "data.splits.train.list: found '../x'"),
-        ("data: {splits: {test: {list: x}}}", "data.splits.test: unknown key; allowed here: train, eval"),
+        ("data: {splits: {val: {list: x}}}", "data.splits.val: unknown key; allowed here: train, eval, test"),
+        ("data: {splits: {train: {images: x}}}", "data.splits.train.images: unknown key; allowed here: list, masks"),
+        ("data: {format: pascal}", "data: format must be voc, folders, coco, coco_panoptic, cityscapes"),
+        ("data: {format: coco, mask: 3}", "data.mask: unknown key; allowed here: format, root, pattern"),
+        ("data: {format: folders}", "there is nothing to judge on: set data.splits.eval, or data.val_ratio"),
+        ("data: {format: folders, splits: {eval: {images: ../x}}}", "data.splits.eval.images: found '../x'"),
+        ("data: {val_ratio: 1}", "data.val_ratio: found 1; input should be less than 1"),
+        ("data: {max_quarantined: 1}", "data.max_quarantined: found 1; input should be less than 1"),
+        ("data: {root: a, pattern: 'b-{SPAN}'}", "root and pattern are both set"),
+        ("data: {pattern: a}", "it must have {SPAN} in it, once"),
+        ("data: {root: 'a/{SPAN}'}", "a folder with {SPAN} is a pattern"),
+        ("data: {window: 2}", "window is for spans, and there is no pattern"),
+        ("data: {labels: {classes: [yes, no]}}", "a class is a name or {name: ...}, found True; YAML takes yes"),
+        ("data: {pattern: 'gs://b-{SPAN}/x'}", "must be in a folder, not in the bucket's name"),
+        ("data: {labels: pascal}", "data.labels: found 'pascal'; it must be cityscapes, coco, coco_panoptic, voc2012"),
+        ("data: {labels: gone.json}", "data.labels: found 'gone.json'; there is no such file"),
+        ("data: {labels: {classes: [a]}}", "tuple should have at least 2 items after validation"),
+        ("data: {labels: {classes: [a, b, a]}}", "data.labels: name 'a' stands twice"),
+        ("data: {labels: {classes: [a, {name: b, values: [0]}]}}", "data.labels: value 0 stands twice"),
+        ("data: {labels: {classes: [a, {name: b, colour: 3}]}}", "data.labels.classes.1.colour: unknown key"),
+        (
+            "validation: {stop_on_anomalies: 1}",
+            "validation.stop_on_anomalies: found 1; input should be a valid boolean",
+        ),
         ("hps: 3", "hps: found 3;"),
         ("hps: {steps: true}", "hps.steps: found True; input should be a valid integer"),
         ("hps: {steps: '100'}", "hps.steps: found '100'; input should be a valid integer"),
@@ -214,7 +237,8 @@ def test_missing_keys(file):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("a: [1", "not YAML"),
+        ("a: [1", "cannot be read"),
+        ("name: 2020-13-45", "cannot be read: month must be in 1..12"),
         ("- 1\n- 2\n", "holds list, wanted keys and values"),
         ("", "holds NoneType"),
         ("name: a\nname: b\n", "key 'name' stands twice"),
@@ -254,4 +278,22 @@ def test_weights_that_are_not_there(file):
 
 def test_no_data_folder(file):
     with pytest.raises(ConfigError, match="give --data DIR"):
-        _ = load_config(file).data_root
+        _ = load_config(file).data_source
+
+
+def test_data_on_the_command_line_wins_over_spans_and_may_be_spans(file):
+    file.write_text(MINIMAL + "data: {pattern: 'there/span-{SPAN}'}\n")
+    given = load_config(file, data="here").data
+    assert (Path(given.root), given.pattern) == (Path("here").absolute(), None)
+    given = load_config(file, data="s3://bucket/{SPAN}/voc").data
+    assert (given.root, given.pattern) == (None, "s3://bucket/{SPAN}/voc")
+
+
+def test_the_number_of_classes_follows_the_labels(file, tmp_path):
+    assert load_config(file, overrides=["data.labels={classes: [background, road]}"]).nn_arch.num_classes == 2
+    assert load_config(file, overrides=["data.format=cityscapes"]).nn_arch.num_classes == 19
+    labels = tmp_path / "labels.yaml"
+    labels.write_text("classes: [a, {name: b, color: [1, 2, 3]}, c]\n")
+    config = load_config(file, overrides=[f"data.labels={labels}", "nn_arch.image_size=65"])
+    assert (config.nn_arch.num_classes, config.nn_arch.image_size) == (3, 65)
+    assert config.trainer_settings().labels.names == ("a", "b", "c")

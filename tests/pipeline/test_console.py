@@ -36,4 +36,4 @@ def test_without_a_terminal_progress_is_told_in_lines():
         reporter.step_finished("Trainer", cached=True, seconds=0.0)
     lines = [line.strip() for line in shown.getvalue().splitlines()]
     assert 9 <= len([line for line in lines if line.startswith("step ")]) <= 11
-    assert lines[-1] == "✓ Trainer          as before, from the cache"
+    assert lines[-1] == "✓ Trainer                 as before, from the cache"

@@ -26,11 +26,12 @@ from scipy.io import savemat
 from scipy.sparse import csc_matrix
 from typer.testing import CliRunner
 
-from components.voc_example_gen.devkit import read_pair, read_split
+from components.segmentation_example_gen.pairs import Pair, read_pair
+from components.segmentation_example_gen.sources import DATA
 from pipeline import cli, download, fetch_voc
 from pipeline.download import Archive, FetchError
 from pipeline.synthetic_voc import write_devkit
-from trainer.voc import PALETTE
+from trainer.labels import VOC2012, VOC_PALETTE
 
 COUNTS = {"train": 3, "val": 2, "train_aug": 5, "train_aug_val": 7}
 """Of the archives made here: pictures 1 to 3 are VOC's train, 4 and 5 its val, 6 and 7 have masks of SBD only."""
@@ -38,6 +39,12 @@ SBD_LISTS = {"train": ("2012_000006", "2012_000004", "2012_000001"), "val": ("20
 SBD_LABEL = 20
 """Fills the masks of SBD; the generated ones of VOC have several classes, and void."""
 UNPACKED = "VOCdevkit/VOC2012"
+
+
+def read_split(root: Path, name: str, masks: str) -> list[Pair]:
+    listing = DATA.validate_python({"splits": {"train": {"list": name, "masks": masks}}}).list_split(str(root), "train")
+    assert listing.problems == []
+    return listing.pairs
 
 
 @dataclass
@@ -189,7 +196,7 @@ def test_the_archive_becomes_a_devkit(fetch):
     assert root == fetch.directory / UNPACKED
     assert [pair.id for pair in read_split(root, "val", "SegmentationClass")] == ["2012_000004", "2012_000005"]
     for pair in read_split(root, "train", "SegmentationClass"):
-        read_pair(pair, 21)
+        read_pair(pair, VOC2012)
     assert fetch.files == {"voc.tar", "VOCdevkit"}
     assert "voc.tar is no longer needed" in fetch.said.getvalue()
     assert "\x1b" not in fetch.said.getvalue()
@@ -484,10 +491,10 @@ def test_sbd_adds_masks_where_voc_has_none(fetch, voc_tar):
     for i in (6, 7):
         mask = Image.open(masks / f"2012_00000{i}.png")
         assert mask.mode == "P"
-        assert mask.getpalette() == [channel for colour in PALETTE for channel in colour]
+        assert mask.getpalette() == [channel for colour in VOC_PALETTE for channel in colour]
         assert np.unique(mask).tolist() == [SBD_LABEL]
     for pair in read_split(root, "train_aug_val", "SegmentationClassAug"):
-        read_pair(pair, 21)
+        read_pair(pair, VOC2012)
     assert fetch.files == {"voc.tar", "sbd.tgz", "VOCdevkit"}
     assert not [file for file in root.iterdir() if file.name.startswith(".")]
 

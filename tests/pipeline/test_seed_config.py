@@ -26,7 +26,7 @@ def load(tmp_path: Path, **changes) -> tuple[Config, list[str]]:
 def test_what_means_the_same_is_taken_over(tmp_path):
     config, _ = load(tmp_path)
     assert config.base_model == "Xception"
-    assert config.data.root == Path("resource/VOCdevkit/VOC2012")
+    assert config.data.root == str(Path("resource/VOCdevkit/VOC2012").absolute())
     hps, nn_arch = config.hps, config.nn_arch
     assert (hps.lr, hps.beta_1, hps.beta_2, hps.epochs, hps.batch_size) == (0.00005, 0.0, 0.99, 64, 6)
     assert (hps.bn_momentum, hps.bn_scale) == (0.9, True)
@@ -53,9 +53,9 @@ def test_what_is_not_followed_is_named(tmp_path):
     assert [warning.removeprefix(f"{file}: ").split()[0] for warning in warnings] == [
         "eval_data_mode",
         "num_gpus",
-        "hps.val_ratio",
         "hps.reduce_lr_factor",
         "nn_arch.encoder_middle_conf_city_scrapes",
+        "hps.val_ratio",
         "nn_arch.dropout_rate",
     ]
 
@@ -91,13 +91,28 @@ def test_wrong_keys_and_values_are_refused(tmp_path, change, expected):
 def test_names_of_its_later_versions(tmp_path):
     config, _ = load(tmp_path, base_model="efficientnetb0", resource_path="elsewhere")
     assert config.base_model == "EfficientNetB0"
-    assert config.data.root == Path("elsewhere/VOCdevkit/VOC2012")
+    assert config.data.root == str(Path("elsewhere/VOCdevkit/VOC2012").absolute())
 
 
 def test_the_command_line_speaks_the_seed_s_language(tmp_path):
     file = tmp_path / "seed.json"
     file.write_text(json.dumps(PUBLISHED))
     overrides = ["hps.decay=0.01", "hps.weight_decay=0.5", "nn_arch.image_size=129"]
-    config = load_config(file, overrides=overrides, data=tmp_path / "here", warn=lambda sentence: None)
+    config = load_config(file, overrides=overrides, data=str(tmp_path / "here"), warn=lambda sentence: None)
     assert (config.hps.lr_schedule, config.hps.decay, config.hps.weight_decay) == ("inverse_time", 0.01, 1.0)
-    assert config.data.root == tmp_path / "here"
+    assert config.data.root == str(tmp_path / "here")
+
+
+def test_its_random_split(tmp_path):
+    config, _ = load(tmp_path)
+    assert config.data.val_ratio == 0.1
+    splits = config.data.splits
+    assert (splits.train.list, splits.eval.list) == ("train_aug", "val")
+    assert splits.train.masks == splits.eval.masks == "SegmentationClassAug"
+
+
+def test_the_official_split_instead(tmp_path):
+    official = {"val_ratio": None, "splits": {"train": {"list": "train"}}}
+    config, _ = load(tmp_path, data=official)
+    assert config.data.val_ratio is None
+    assert (config.data.splits.train.list, config.data.splits.train.masks) == ("train", "SegmentationClass")

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.voc_example_gen.devkit import read_pair, read_split
+from components.segmentation_example_gen.dataset import read_dataset
+from components.segmentation_example_gen.pairs import read_pair
+from components.segmentation_example_gen.sources.voc import VocData
 from pipeline.synthetic_voc import write_devkit
-from trainer.voc import CLASS_NAMES, IGNORE_LABEL, PALETTE
+from trainer.labels import IGNORE_LABEL, VOC_PALETTE
 
 
 def files(root):
@@ -41,24 +43,27 @@ def test_a_devkit_that_is_not_generated_is_not_touched(tmp_path):
 
 
 def test_it_has_what_the_real_one_has(tmp_path):
-    root = write_devkit(tmp_path, train=20, val=20)
-    pairs = read_split(root, "trainval", "SegmentationClass")
-    samples = [read_pair(pair, len(CLASS_NAMES)) for pair in pairs]
-    shapes = {sample.mask.shape for sample in samples}
+    source = VocData(root=str(write_devkit(tmp_path, train=20, val=20)))
+    samples = {
+        split: [read_pair(pair, source.labels) for pair in pairs]
+        for split, pairs in read_dataset(source).splits.items()
+    }
+    everything = [sample for members in samples.values() for sample in members]
+    shapes = {sample.mask.shape for sample in everything}
     assert any(height > width for height, width in shapes)
     assert any(height < width for height, width in shapes)
     assert any(height % 2 and width % 2 for height, width in shapes)
-    assert {sample.channels for sample in samples} == {1, 3}
-    for name in ("train", "val"):
-        masks = [read_pair(pair, 21).mask for pair in read_split(root, name, "SegmentationClass")]
-        assert set(np.unique(np.concatenate([mask.ravel() for mask in masks]))) == {*range(21), IGNORE_LABEL}
+    assert {sample.picture.channels for sample in everything} == {1, 3}
+    for members in samples.values():
+        values = np.unique(np.concatenate([sample.mask.ravel() for sample in members]))
+        assert set(values) == {*range(21), IGNORE_LABEL}
 
 
 def test_masks_have_the_colours_of_voc(devkit_root):
     mask = Image.open(devkit_root / "SegmentationClass" / "2012_000001.png")
     assert mask.mode == "P"
     colours = np.asarray(mask.getpalette()).reshape(-1, 3)
-    np.testing.assert_array_equal(colours, PALETTE)
+    np.testing.assert_array_equal(colours, VOC_PALETTE)
     # As published with the devkit: background, aeroplane, person, tv monitor, void.
     for label, colour in {
         0: (0, 0, 0),
@@ -67,4 +72,4 @@ def test_masks_have_the_colours_of_voc(devkit_root):
         20: (0, 64, 128),
         255: (224, 224, 192),
     }.items():
-        assert PALETTE[label] == colour
+        assert VOC_PALETTE[label] == colour

@@ -36,22 +36,22 @@ def transformed(devkit_root, tmp_path_factory) -> Transformed:
     import tensorflow as tf
     import tensorflow_transform as tft
     import tensorflow_transform.beam as tft_beam
-    from google.protobuf import text_format
-    from tensorflow_metadata.proto.v0 import schema_pb2
     from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io
     from tfx_bsl.public import tfxio
 
-    from components.voc_example_gen import executor
-    from components.voc_example_gen.devkit import read_split
-    from pipeline.pipeline import SCHEMA_FILE
+    from components.curated_schema.schema import schema_for
+    from components.segmentation_example_gen import executor
+    from components.segmentation_example_gen.sources.voc import VocData
+    from trainer.labels import VOC2012
     from trainer.preprocessing import preprocessing_fn
 
     directory = tmp_path_factory.mktemp("examples")
-    for shard in executor.split_into_shards(read_split(devkit_root, "train", "SegmentationClass"), str(directory)):
-        assert list(executor.write_shard(shard, num_classes=21)) == []
+    pairs = VocData().list_split(str(devkit_root), "train").pairs
+    for shard in executor.split_into_shards(pairs, "train", str(directory)):
+        assert list(executor.write_shard(shard, VOC2012)) == []
     records = [record.numpy() for record in tf.data.TFRecordDataset([str(file) for file in directory.iterdir()])]
 
-    schema = text_format.Parse(SCHEMA_FILE.read_text(), schema_pb2.Schema())
+    schema = schema_for(VOC2012)
     graph_directory = tmp_path_factory.mktemp("transform_graph")
     settings = {"settings": {"base_model": "MobileNetV2", "image_size": IMAGE_SIZE}}
     source = tfxio.TFExampleRecord(str(directory / "*"), telemetry_descriptors=["test"], schema=schema)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from trainer.augmentation import augment
+from trainer.labels import IGNORE_LABEL
 from trainer.settings import Augmentation
-from trainer.voc import IGNORE_LABEL
 
 SIZE = 33
 

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from trainer import losses
+from trainer.labels import IGNORE_LABEL
 from trainer.settings import LossTerm
-from trainer.voc import IGNORE_LABEL
 
 CLASSES = 5
 CLASS_WEIGHTS = np.array([0.5, 1.0, 2.0, 0.0, 3.0])

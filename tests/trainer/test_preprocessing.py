@@ -8,9 +8,9 @@ import tensorflow as tf
 from PIL import Image
 
 from trainer import features
+from trainer.labels import IGNORE_LABEL
 from trainer.model.backbones import MINUS_ONE_TO_ONE
 from trainer.preprocessing import content_size, decode_image, decode_label, image_canvas, label_canvas
-from trainer.voc import IGNORE_LABEL
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,12 @@ import tensorflow as tf
 from PIL import Image
 
 from trainer import features, signatures
+from trainer.labels import IGNORE_LABEL, VOC2012
 from trainer.model.backbones import MINUS_ONE_TO_ONE
 from trainer.model.deeplabv3plus import deeplabv3plus
 from trainer.model.weights import WeightsError, transfer
 from trainer.preprocessing import image_canvas
 from trainer.settings import NNArch
-from trainer.voc import IGNORE_LABEL
 
 NUM_CLASSES = 21
 
@@ -31,7 +31,7 @@ def network():
 @pytest.fixture(scope="module")
 def saved(network, transformed, tmp_path_factory):
     directory = str(tmp_path_factory.mktemp("model"))
-    signatures.save(network, transformed.graph, MINUS_ONE_TO_ONE, directory)
+    signatures.save(network, transformed.graph, MINUS_ONE_TO_ONE, VOC2012, directory)
     return tf.saved_model.load(directory)
 
 
@@ -115,7 +115,7 @@ def test_a_later_run_can_start_from_the_saved_model(transformed, tmp_path):
     arch = NNArch(image_size=65, mv2_depth_multiplier=0.35, reduction_size=8, concat_channels=8)
     network = deeplabv3plus("MobileNetV2", arch)
     directory = str(tmp_path / "model")
-    signatures.save(network, transformed.graph, MINUS_ONE_TO_ONE, directory)
+    signatures.save(network, transformed.graph, MINUS_ONE_TO_ONE, VOC2012, directory)
     again = deeplabv3plus("MobileNetV2", arch)
     transfer(signatures.read_weights(directory), again, directory)
     for theirs, ours in zip(network.get_weights(), again.get_weights(), strict=True):

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from trainer import features
 from trainer.input import training_batches, training_totals
+from trainer.labels import VOC2012
 from trainer.progress import ProgressLogger
 from trainer.run import train
 from trainer.settings import Augmentation, Hps, NNArch, Train, TrainerSettings
@@ -96,6 +97,7 @@ def test_the_same_settings_give_the_same_weights(transformed):
         nn_arch=NNArch(image_size=65, mv2_depth_multiplier=0.35, reduction_size=8, concat_channels=8),
         hps=Hps(steps=3, batch_size=4),
         augmentation=Augmentation(),
+        labels=VOC2012,
         train=Train(init_from="none"),
         eval_output_stride=16,
     )

@@ -13,16 +13,18 @@ from tensorflow_model_analysis.utils.config_util import update_eval_config_with_
 from components.segmentation_metrics import counts
 from pipeline.config import Eval
 from pipeline.pipeline import BASELINE, CANDIDATE, eval_config
-from trainer.voc import CLASS_NAMES
+from trainer.labels import VOC2012
 
 RNG = np.random.default_rng(0)
-MATRICES = RNG.integers(0, 50, (5, len(CLASS_NAMES), len(CLASS_NAMES)))
+MATRICES = RNG.integers(0, 50, (5, len(VOC2012.names), len(VOC2012.names)))
 
 
 @pytest.mark.parametrize("has_baseline", [False, True])
 def test_metrics_of_the_sum_of_the_matrices(has_baseline):
     """Each model's numbers come from the sum of its own matrices; the baseline's here are transposed."""
-    config = update_eval_config_with_defaults(eval_config(Eval()), has_baseline=has_baseline, rubber_stamp=True)
+    config = update_eval_config_with_defaults(
+        eval_config(Eval(), VOC2012), has_baseline=has_baseline, rubber_stamp=True
+    )
     totals = {CANDIDATE: MATRICES.sum(0), BASELINE: MATRICES.sum(0).T} if has_baseline else {"": MATRICES.sum(0)}
     extracts = [
         {
@@ -40,7 +42,7 @@ def test_metrics_of_the_sum_of_the_matrices(has_baseline):
         for name, total in totals.items():
             assert metrics["mean_iou", name, False] == pytest.approx(counts.mean_iou(total), rel=1e-12)
             assert metrics["pixel_accuracy", name, False] == pytest.approx(counts.pixel_accuracy(total))
-            for class_name, iou in zip(CLASS_NAMES, counts.iou_per_class(total), strict=True):
+            for class_name, iou in zip(VOC2012.names, counts.iou_per_class(total), strict=True):
                 assert metrics[f"iou/{class_name}", name, False] == pytest.approx(iou)
         if has_baseline:
             difference = counts.mean_iou(totals[CANDIDATE]) - counts.mean_iou(totals[BASELINE])
@@ -56,7 +58,7 @@ def test_metrics_of_the_sum_of_the_matrices(has_baseline):
 def test_the_thresholds_find_their_metric(floor, change, passes):
     """TFMA itself judges: a threshold whose metric it does not find would refuse every model."""
     config = update_eval_config_with_defaults(
-        eval_config(Eval(min_mean_iou=floor, min_mean_iou_change=change)), has_baseline=True, rubber_stamp=True
+        eval_config(Eval(min_mean_iou=floor, min_mean_iou_change=change), VOC2012), has_baseline=True, rubber_stamp=True
     )
     extracts = [
         {

@@ -13,8 +13,8 @@ from trainer.settings import BackboneName
 SIZE = 97
 
 
-# Built in every run of the tests; the others, of the same families, in the slow ones.
-CHEAP = {"MobileNetV2", "Xception", "ResNet50", "DenseNet121", "EfficientNetB0", "NASNetMobile"}
+# Built in every run of the tests; the others in the slow ones.
+CHEAP = {"MobileNetV2", "Xception", "ResNet50", "EfficientNetB0"}
 ALL = [name if name in CHEAP else pytest.param(name, marks=pytest.mark.slow) for name in BACKBONES]
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 from trainer.model.deeplabv3plus import deeplabv3plus
 from trainer.model.weights import layers_with_weights
@@ -35,6 +36,7 @@ print(json.dumps({"backend": keras.backend.backend(), "losses": losses}))
 """
 
 
+@pytest.mark.slow
 def test_jax_computes_what_tensorflow_computes_without_tensorflow(tmp_path):
     network = deeplabv3plus("MobileNetV2", ARCH)
     rng = np.random.default_rng(0)

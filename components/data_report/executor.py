@@ -1,0 +1,53 @@
+"""DataReport's executor: statistics and problems to a page."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tfx import types
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact_utils
+
+from components.data_report.page import data_page
+from components.example_validator.anomalies import find_anomalies
+from components.example_validator.executor import (
+    PREVIOUS_STATISTICS,
+    SCHEMA,
+    STATISTICS,
+    read_schema,
+    read_statistics,
+)
+from components.segmentation_example_gen import files
+from components.segmentation_example_gen.problem_page import PAGE_FILE, PROBLEMS_FILE
+from components.segmentation_example_gen.problems import Problem
+from trainer.labels import Labels
+
+PROBLEMS = "problems"
+LABELS = "labels_json"
+REPORT = "report"
+
+
+class Executor(base_executor.BaseExecutor):
+    """Writes `<report>/index.html`."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Draws the page."""
+        self._log_startup(input_dict, output_dict, exec_properties)
+        statistics = read_statistics(input_dict[STATISTICS]) or {}
+        previous = read_statistics(input_dict.get(PREVIOUS_STATISTICS))
+        problems_file = files.join(artifact_utils.get_single_uri(input_dict[PROBLEMS]), PROBLEMS_FILE)
+        page = data_page(
+            statistics=statistics,
+            previous=previous,
+            anomalies=find_anomalies(statistics, previous, read_schema(input_dict[SCHEMA])),
+            labels=Labels.model_validate_json(exec_properties[LABELS]),
+            problems=[Problem(**problem) for problem in json.loads(files.read_bytes(problems_file))],
+        )
+        place = files.join(artifact_utils.get_single_uri(output_dict[REPORT]), PAGE_FILE)
+        files.write_bytes(place, page.encode())

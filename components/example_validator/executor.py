@@ -1,0 +1,77 @@
+"""ExampleValidator's executor: statistics and schema to anomalies."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from tensorflow_metadata.proto.v0 import schema_pb2
+from tfx import types
+from tfx.components.example_validator.executor import (
+    ARTIFACT_PROPERTY_BLESSED_KEY,
+    BLESSED_VALUE,
+    DEFAULT_FILE_NAME,
+    NOT_BLESSED_VALUE,
+)
+from tfx.components.statistics_gen import stats_artifact_utils
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact_utils
+from tfx.utils import io_utils, writer_utils
+
+from components.example_validator.anomalies import AnomaliesError, Statistics, find_anomalies, sentences
+
+STATISTICS = "statistics"
+SCHEMA = "schema"
+PREVIOUS_STATISTICS = "previous_statistics"
+STOP_ON_ANOMALIES = "stop_on_anomalies"
+ANOMALIES = "anomalies"
+
+
+class Executor(base_executor.BaseExecutor):
+    """Writes `<anomalies>/Split-<name>/SchemaDiff.pb` for each split, as TFX's own ExampleValidator does."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Validates the statistics.
+
+        Raises:
+            AnomaliesError: there are anomalies, and the run is to stop on them; nothing is published.
+        """
+        self._log_startup(input_dict, output_dict, exec_properties)
+        statistics = artifact_utils.get_single_instance(input_dict[STATISTICS])
+        anomalies = find_anomalies(
+            read_statistics(input_dict[STATISTICS]) or {},
+            read_statistics(input_dict.get(PREVIOUS_STATISTICS)),
+            read_schema(input_dict[SCHEMA]),
+        )
+        if exec_properties[STOP_ON_ANOMALIES] and sentences(anomalies):
+            raise AnomaliesError(anomalies)
+        output = artifact_utils.get_single_instance(output_dict[ANOMALIES])
+        output.split_names = artifact_utils.encode_split_names(list(anomalies))
+        output.span = statistics.span
+        blessed = {}
+        for split, of_split in anomalies.items():
+            folder = artifact_utils.get_split_uri([output], split)
+            writer_utils.write_anomalies(os.path.join(folder, DEFAULT_FILE_NAME), of_split)
+            blessed[split] = NOT_BLESSED_VALUE if sentences({split: of_split}) else BLESSED_VALUE
+        output.set_json_value_custom_property(ARTIFACT_PROPERTY_BLESSED_KEY, blessed)
+
+
+def read_statistics(artifacts: list[types.Artifact] | None) -> dict[str, Statistics] | None:
+    """The statistics of an artifact, by split; None if there is no artifact."""
+    if not artifacts:
+        return None
+    artifact = artifact_utils.get_single_instance(artifacts)
+    return {
+        split: stats_artifact_utils.load_statistics(artifact, split).proto()
+        for split in artifact_utils.decode_split_names(artifact.split_names)
+    }
+
+
+def read_schema(artifacts: list[types.Artifact]) -> schema_pb2.Schema:
+    """The schema of an artifact."""
+    return io_utils.SchemaReader().read(io_utils.get_only_uri_in_dir(artifact_utils.get_single_uri(artifacts)))

@@ -1,0 +1,177 @@
+"""Files of a data folder, on this machine or in an object store (`gs://`, `s3://`, or whatever fsspec knows)."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+READERS = 16
+"""Files that are read at the same time for their fingerprints; reading waits for disks and networks."""
+CONTENT_TAGS = ("md5Hash", "crc32c", "ETag", "etag", "content_md5")
+"""What object stores say of a file's contents: Google's first two, S3's, others'."""
+
+
+def is_remote(uri: str) -> bool:
+    """Whether it is a URI rather than a path of this machine."""
+    return "://" in uri
+
+
+def join(folder: str, *parts: str) -> str:
+    """A place inside a folder, with one slash between the parts."""
+    return "/".join([folder.rstrip("/") or "/", *parts]) if is_remote(folder) else str(Path(folder, *parts))
+
+
+def name(uri: str) -> str:
+    """The last part."""
+    return uri.rstrip("/").rpartition("/")[2]
+
+
+def read_bytes(uri: str) -> bytes:
+    """A file's contents.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if not is_remote(uri):
+        return Path(uri).read_bytes()
+    with _store(uri) as (system, path):
+        return system.cat_file(path)
+
+
+def write_bytes(uri: str, content: bytes) -> None:
+    """Writes a file; on a disk the folders above it are made, and object stores have none.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if is_remote(uri):
+        with _store(uri) as (system, path):
+            system.pipe_file(path, content)
+        return
+    Path(uri).parent.mkdir(parents=True, exist_ok=True)
+    Path(uri).write_bytes(content)
+
+
+def list_files(folder: str, *, recursive: bool = False) -> dict[str, str]:
+    """The files in a folder: what tells their contents apart, by name or, if recursive, by path inside the folder.
+
+    The value is empty where only reading can tell, as on a disk; see `fingerprints`. Hidden files are left out.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        OSError: it cannot be read.
+    """
+    if not is_remote(folder):
+        return dict.fromkeys(_local_files(Path(folder), recursive), "")
+    with _store(folder) as (system, path):
+        entries = list(system.find(path, detail=True).values()) if recursive else system.ls(path, detail=True)
+        if not entries:
+            raise FileNotFoundError(path)
+    prefix = path.rstrip("/") + "/"
+    found = {
+        entry["name"][len(prefix) :]: _content_tag(entry)
+        for entry in entries
+        # An empty object whose name ends in a slash is how consoles of object stores show a folder.
+        if entry["type"] == "file" and entry["name"].startswith(prefix) and not entry["name"].endswith("/")
+    }
+    return {key: tag for key, tag in found.items() if not _hidden(key)}
+
+
+def list_folders(folder: str) -> list[str]:
+    """The names of the folders in a folder.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        OSError: it cannot be read.
+    """
+    if not is_remote(folder):
+        return [entry.name for entry in os.scandir(folder) if entry.is_dir()]
+    with _store(folder) as (system, path):
+        return [name(entry["name"]) for entry in system.ls(path, detail=True) if entry["type"] == "directory"]
+
+
+def fingerprints(uris: Iterable[str]) -> dict[str, str]:
+    """What tells the contents of files apart: a hash of the bytes, or what the object store says of them.
+
+    Raises:
+        OSError: one cannot be read.
+    """
+    uris = list(dict.fromkeys(uris))
+    tags: dict[str, str] = {}
+    for folder in {uri.rpartition("/")[0] for uri in uris if is_remote(uri)}:
+        tags |= {join(folder, file): tag for file, tag in list_files(folder).items() if tag}
+    unknown = [uri for uri in uris if uri not in tags]
+    # One task for each reader; one for each file would take more memory than all else.
+    with ThreadPoolExecutor(READERS) as readers:
+        for hashes in readers.map(_hashes, (unknown[start::READERS] for start in range(READERS))):
+            tags |= hashes
+    return tags
+
+
+def _hashes(uris: Iterable[str]) -> dict[str, str]:
+    return {uri: _hash(uri) for uri in uris}
+
+
+def _hash(uri: str) -> str:
+    try:
+        return hashlib.blake2b(read_bytes(uri), digest_size=16).hexdigest()
+    except OSError as error:
+        # Told with all that is wrong when the file is read for its contents.
+        return str(error)
+
+
+def _local_files(folder: Path, recursive: bool) -> list[str]:
+    if not recursive:
+        return [entry.name for entry in os.scandir(folder) if not _hidden(entry.name) and entry.is_file()]
+    found = []
+    # Without onerror a folder that is not there would have no files in silence.
+    for directory, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
+        place = Path(directory)
+        if place != folder and any(parent.samefile(place) for parent in place.parents if parent.is_relative_to(folder)):
+            raise OSError(errno.ELOOP, "a link leads back to a folder above it", directory)
+        folders[:] = [each for each in folders if not _hidden(each)]
+        found += [os.path.relpath(os.path.join(directory, file), folder) for file in files if not _hidden(file)]
+    return found
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _hidden(path: str) -> bool:
+    return any(part.startswith(".") for part in path.split("/"))
+
+
+def _content_tag(entry: dict[str, Any]) -> str:
+    tag = next((str(entry[key]) for key in CONTENT_TAGS if entry.get(key)), "")
+    return f"{entry['size']} {tag}" if tag else ""
+
+
+@cache
+def _file_system(protocol: str, process: int) -> fsspec.AbstractFileSystem:
+    # A client is not to be used in a fork of the process that made it.
+    # What is listed is compared with earlier runs, so none of it may be remembered.
+    return fsspec.filesystem(protocol, use_listings_cache=False)
+
+
+@contextmanager
+def _store(uri: str) -> Iterator[tuple[fsspec.AbstractFileSystem, str]]:
+    """The object store of a URI and the path in it. What goes wrong inside becomes an OSError that names the URI."""
+    try:
+        system = _file_system(uri.partition("://")[0], os.getpid())
+        yield system, system._strip_protocol(uri)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), uri) from error
+    # Each store's client has exceptions of its own, such as for credentials that are missing or refused.
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise OSError(errno.EIO, f"{type(error).__name__}: {reason}", uri) from error
