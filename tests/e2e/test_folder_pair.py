@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from PIL import Image
 
@@ -44,6 +45,7 @@ def make_folders(devkit: Path, root: Path) -> None:
         Image.fromarray(colors[np.asarray(Image.open(mask))]).save(root / "masks" / mask.name)
 
 
+@pytest.mark.slow
 def test_a_run_on_a_folder_pair(silent, devkit_root, tmp_path):
     from pipeline import local
 

@@ -251,20 +251,16 @@ def test_a_span_with_other_data_stops_before_training(story, first):
     for number in range(1, 17):
         Image.new("L", (90, 4), 7).save(root / "SegmentationClass" / f"2012_{number:06d}.png")
         Image.new("RGB", (90, 4)).save(root / "JPEGImages" / f"2012_{number:06d}.jpg")
-    deeplab = Path(sys.executable).with_name("deeplab")
-    stopped = subprocess.run(
-        [
-            *(deeplab, "run", story.config_file, "--data", story.data, "--output", story.output),
-            *("--set", "validation.stop_on_anomalies=true"),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert stopped.returncode == 1
-    assert "ExampleValidator: " in stopped.stderr
-    assert "train: image/aspect_ratio" in stopped.stderr
-    assert "✓ Transform" not in stopped.stderr
-    assert "Traceback" not in stopped.stderr
-    page = Path(stopped.stderr.split("The page of the data: ")[1].strip())
+    from pipeline import cli, local
+
+    config, steps = story.config("validation.stop_on_anomalies=true"), Recorder()
+    with pytest.raises(local.StepFailedError) as error:
+        local.run(config, steps)
+    assert error.value.step == "ExampleValidator"
+    assert "DataReport" in steps.worked
+    assert "Transform" not in steps.worked
+
+    told = str(cli._step_failure(error.value, config, story.output))
+    assert "train: image/aspect_ratio: Unexpectedly high value" in told
+    page = Path(told.split("The page of the data: ")[1])
     assert "image/aspect_ratio" in page.read_text()

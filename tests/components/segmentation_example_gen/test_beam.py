@@ -86,6 +86,7 @@ def test_shards_without_workers(in_this_process):
     assert not any(BROKEN.encode() in content for content in in_this_process.values())
 
 
+@pytest.mark.slow
 def test_several_worker_processes(root, in_this_process, tmp_path):
     before = os.times().children_user
     found = ingest(
