@@ -146,6 +146,7 @@ def efficientnet_with_normalisation(mean, variance) -> keras.Model:
 
 
 @pytest.mark.parametrize("published_variance", [IMAGENET_STD, IMAGENET_STD**2], ids=["published", "corrected"])
+@pytest.mark.slow
 def test_efficientnet_sees_what_it_was_trained_on(tmp_path, published_variance):
     """The published files hold standard deviations as variances, for which Keras makes up in the graph."""
     file = tmp_path / "efficientnet.weights.h5"
