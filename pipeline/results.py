@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +16,9 @@ from tfx.types import Artifact, artifact_utils, standard_artifacts
 
 from components.data_report.component import DataReportPage
 from components.example_validator.anomalies import sentences
+from components.segmentation_example_gen import problem_page
 from components.segmentation_example_gen.component import DataProblems
-from components.segmentation_example_gen.problem_page import PAGE_FILE, PROBLEMS_FILE
-from components.segmentation_example_gen.problems import Problem
+from components.segmentation_example_gen.problem_page import PAGE_FILE
 from components.segmentation_metrics import metric
 from pipeline.config import Config
 from pipeline.pipeline import BASELINE
@@ -63,7 +62,7 @@ def read_result(config: Config, run_id: str) -> RunResult:
     """
     artifacts = _artifacts_of_run(config, run_id)
     problems = Path(artifacts[DataProblems.TYPE_NAME].uri)
-    quarantined = {problem.entry for problem in _problems(problems)}
+    quarantined = {problem.entry for problem in problem_page.read(str(problems))}
     evaluation = artifacts["ModelEvaluation"].uri
     values = _mean_ious(evaluation)
     baseline_mean_iou = values.pop(BASELINE, None)
@@ -137,10 +136,6 @@ def _connection(config: Config) -> metadata_store_pb2.ConnectionConfig:
     connection.sqlite.filename_uri = str(config.output_directory / "metadata.sqlite")
     connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
     return connection
-
-
-def _problems(folder: Path) -> list[Problem]:
-    return [Problem(**problem) for problem in json.loads((folder / PROBLEMS_FILE).read_text(encoding="utf-8"))]
 
 
 def _pictures(statistics: Artifact) -> dict[str, int]:

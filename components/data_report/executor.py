@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from tfx import types
@@ -18,9 +17,7 @@ from components.example_validator.executor import (
     read_schema,
     read_statistics,
 )
-from components.segmentation_example_gen import files
-from components.segmentation_example_gen.problem_page import PAGE_FILE, PROBLEMS_FILE
-from components.segmentation_example_gen.problems import Problem
+from components.segmentation_example_gen import files, problem_page
 from trainer.labels import Labels
 
 PROBLEMS = "problems"
@@ -41,13 +38,12 @@ class Executor(base_executor.BaseExecutor):
         self._log_startup(input_dict, output_dict, exec_properties)
         statistics = read_statistics(input_dict[STATISTICS]) or {}
         previous = read_statistics(input_dict.get(PREVIOUS_STATISTICS))
-        problems_file = files.join(artifact_utils.get_single_uri(input_dict[PROBLEMS]), PROBLEMS_FILE)
         page = data_page(
             statistics=statistics,
             previous=previous,
             anomalies=find_anomalies(statistics, previous, read_schema(input_dict[SCHEMA])),
             labels=Labels.model_validate_json(exec_properties[LABELS]),
-            problems=[Problem(**problem) for problem in json.loads(files.read_bytes(problems_file))],
+            problems=problem_page.read(artifact_utils.get_single_uri(input_dict[PROBLEMS])),
         )
-        place = files.join(artifact_utils.get_single_uri(output_dict[REPORT]), PAGE_FILE)
+        place = files.join(artifact_utils.get_single_uri(output_dict[REPORT]), problem_page.PAGE_FILE)
         files.write_bytes(place, page.encode())

@@ -81,6 +81,15 @@ def write(problems: list[Problem], dataset: DataSet, folder: str) -> str:
     return place
 
 
+def read(folder: str) -> list[Problem]:
+    """The problems that `write` has put into a folder.
+
+    Raises:
+        OSError: they cannot be read.
+    """
+    return [Problem(**problem) for problem in json.loads(files.read_bytes(files.join(folder, PROBLEMS_FILE)))]
+
+
 def _encode(text: str) -> bytes:
     # The names of files on a disk may be no text, and Python keeps their bytes as lone surrogates.
     return text.encode(errors="replace")
