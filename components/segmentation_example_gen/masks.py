@@ -156,15 +156,9 @@ class InstanceMask:
                 f"[{self.height}, {self.width}] (height, width)",
             )
         counts = segmentation["counts"]
-        if isinstance(counts, list):
-            if (
-                not all(type(count) is int and count >= 0 for count in counts)
-                or sum(counts) != self.height * self.width
-            ):
-                raise refusal(where, f"run lengths that do not add up to {self.height} x {self.width} pixels")
-            return coco_mask.frPyObjects(segmentation, self.height, self.width)
-        lengths = _compressed_counts(counts, where)
-        if sum(lengths) != self.height * self.width:
+        lengths = counts if isinstance(counts, list) else _compressed_counts(counts, where)
+        sound = all(type(length) is int and length >= 0 for length in lengths)
+        if not sound or sum(lengths) != self.height * self.width:
             raise refusal(where, f"run lengths that do not add up to {self.height} x {self.width} pixels")
         return coco_mask.frPyObjects({"size": segmentation["size"], "counts": lengths}, self.height, self.width)
 
