@@ -2,6 +2,10 @@
 
 Every loss takes labels integer[N, H, W] and logits float32[N, H, W, C] and gives one number for the batch. Without any
 pixel that counts it is 0.
+
+A batch may be dealt out to several replicas. Every replica then gives the loss of the whole batch, for which it takes
+what it needs of the others' shares from `gather`, a function of a tensor that puts those of all replicas together along
+the first axis, and whose gradient is summed over them.
 """
 
 from __future__ import annotations
@@ -9,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -16,19 +21,25 @@ from trainer.labels import IGNORE_LABEL
 from trainer.settings import LossTerm
 
 
-def weighted_sum(terms: Sequence[LossTerm], class_pixels: np.ndarray) -> Callable:
+def _alone(values):
+    """`gather` where there is one replica."""
+    return values
+
+
+def weighted_sum(terms: Sequence[LossTerm], class_pixels: np.ndarray, gather: Callable = _alone) -> Callable:
     """The loss that a configuration describes.
 
     Args:
         terms: which losses, with which weights.
         class_pixels: int64[C], pixels of each class in the training split.
+        gather: puts the replicas' tensors together.
 
     Returns:
         A function of labels and logits.
     """
     functions = []
     for term in terms:
-        function: Callable = _LOSSES[term.name]
+        function: Callable = partial(_LOSSES[term.name], gather=gather)
         if term.name == "balanced_cross_entropy":
             function = partial(function, class_weights=median_frequency_weights(class_pixels))
         elif term.name == "ohem_cross_entropy":
@@ -43,21 +54,21 @@ def weighted_sum(terms: Sequence[LossTerm], class_pixels: np.ndarray) -> Callabl
     return loss
 
 
-def cross_entropy(labels, logits):
+def cross_entropy(labels, logits, gather: Callable = _alone):
     """Mean over the pixels that count."""
     valid, _ = _valid(labels)
-    return _mean(_pixel_cross_entropy(labels, logits), valid)
+    return _mean(_pixel_cross_entropy(labels, logits), valid, gather)
 
 
-def balanced_cross_entropy(labels, logits, class_weights: np.ndarray):
+def balanced_cross_entropy(labels, logits, class_weights: np.ndarray, gather: Callable = _alone):
     """Mean weighted by the label's class.
 
     Args:
         class_weights: float[C].
     """
     valid, safe = _valid(labels)
-    weights = ops.take(ops.convert_to_tensor(class_weights, "float32"), safe) * valid
-    return _mean(_pixel_cross_entropy(labels, logits), weights)
+    weights = ops.take(ops.convert_to_tensor(class_weights, keras.config.floatx()), safe) * valid
+    return _mean(_pixel_cross_entropy(labels, logits), weights, gather)
 
 
 def median_frequency_weights(class_pixels: np.ndarray) -> np.ndarray:
@@ -75,23 +86,23 @@ def median_frequency_weights(class_pixels: np.ndarray) -> np.ndarray:
     return np.divide(median, pixels, out=np.zeros_like(pixels), where=present)
 
 
-def ohem_cross_entropy(labels, logits, hardest: float = 0.25):
+def ohem_cross_entropy(labels, logits, hardest: float = 0.25, gather: Callable = _alone):
     """Online hard example mining (arXiv:1604.03540) on pixels: the mean over those with the largest cross entropy.
 
     Args:
         hardest: share of the pixels that count which is kept, at least one pixel.
     """
     valid, _ = _valid(labels)
-    valid = ops.reshape(valid, (-1,))
+    valid = gather(ops.reshape(valid, (-1,)))
     # Ignored pixels go below every loss, which is never negative.
-    losses = ops.where(valid > 0, ops.reshape(_pixel_cross_entropy(labels, logits), (-1,)), -1.0)
+    losses = ops.where(valid > 0, gather(ops.reshape(_pixel_cross_entropy(labels, logits), (-1,))), -1.0)
     losses = ops.flip(ops.sort(losses), axis=0)
     kept = ops.maximum(ops.ceil(hardest * ops.sum(valid)), 1.0)
-    rank = ops.cast(ops.arange(losses.shape[0]), "float32")
-    return _mean(losses, ops.cast(ops.logical_and(rank < kept, losses >= 0), "float32"))
+    rank = ops.cast(ops.arange(ops.shape(losses)[0], dtype="int32"), keras.config.floatx())
+    return _mean(losses, ops.cast(ops.logical_and(rank < kept, losses >= 0), keras.config.floatx()))
 
 
-def focal(labels, logits, gamma: float = 2.0):
+def focal(labels, logits, gamma: float = 2.0, gather: Callable = _alone):
     """Focal loss (arXiv:1708.02002): cross entropy times (1 - probability of the label) ** gamma.
 
     Args:
@@ -99,21 +110,21 @@ def focal(labels, logits, gamma: float = 2.0):
     """
     valid, _ = _valid(labels)
     pixel_loss = _pixel_cross_entropy(labels, logits)
-    return _mean((1 - ops.exp(-pixel_loss)) ** gamma * pixel_loss, valid)
+    return _mean((1 - ops.exp(-pixel_loss)) ** gamma * pixel_loss, valid, gather)
 
 
-def dice(labels, logits):
+def dice(labels, logits, gather: Callable = _alone):
     """Soft Dice loss (arXiv:1606.04797) over the batch, mean over the classes that its labels have."""
     probabilities, one_hot = _probabilities_and_one_hot(labels, logits)
-    overlap = ops.sum(probabilities * one_hot, axis=0)
-    pixels = ops.sum(one_hot, axis=0)
-    coefficient = 2 * overlap / ops.maximum(ops.sum(probabilities, axis=0) + pixels, 1e-6)
-    return _mean(1 - coefficient, ops.cast(pixels > 0, "float32"))
+    parts = (probabilities * one_hot, probabilities, one_hot)
+    overlap, predicted, pixels = _totals([ops.sum(part, axis=0) for part in parts], gather)
+    coefficient = 2 * overlap / ops.maximum(predicted + pixels, 1e-6)
+    return _mean(1 - coefficient, ops.cast(pixels > 0, keras.config.floatx()))
 
 
-def lovasz_softmax(labels, logits):
+def lovasz_softmax(labels, logits, gather: Callable = _alone):
     """Lovasz-softmax (arXiv:1705.08790, algorithm 1) over the batch, mean over the classes that its labels have."""
-    probabilities, one_hot = _probabilities_and_one_hot(labels, logits)
+    probabilities, one_hot = (gather(part) for part in _probabilities_and_one_hot(labels, logits))
     losses, present = [], []
     for index in range(logits.shape[-1]):
         foreground = one_hot[:, index]
@@ -127,7 +138,7 @@ def lovasz_softmax(labels, logits):
         jaccard = 1 - intersection / ops.maximum(union, 1e-6)
         steps = ops.concatenate([jaccard[:1], jaccard[1:] - jaccard[:-1]])
         losses.append(ops.sum(errors * ops.stop_gradient(steps)))
-        present.append(ops.cast(total > 0, "float32"))
+        present.append(ops.cast(total > 0, keras.config.floatx()))
     return _mean(ops.stack(losses), ops.stack(present))
 
 
@@ -145,7 +156,7 @@ def _valid(labels):
     """1 where a pixel counts, float32[N, H, W], and the labels with 0 where it does not."""
     labels = ops.cast(labels, "int32")
     counts = ops.not_equal(labels, IGNORE_LABEL)
-    return ops.cast(counts, "float32"), ops.where(counts, labels, 0)
+    return ops.cast(counts, keras.config.floatx()), ops.where(counts, labels, 0)
 
 
 def _pixel_cross_entropy(labels, logits):
@@ -163,6 +174,12 @@ def _probabilities_and_one_hot(labels, logits):
     return probabilities, ops.one_hot(ops.reshape(safe, (-1,)), classes) * valid
 
 
-def _mean(values, weights):
+def _mean(values, weights, gather: Callable = _alone):
     """Weighted mean; 0 where all weights are 0."""
-    return ops.sum(values * weights) / ops.maximum(ops.sum(weights), 1e-6)
+    total, weight = _totals([ops.sum(values * weights), ops.sum(weights)], gather)
+    return total / ops.maximum(weight, 1e-6)
+
+
+def _totals(sums: list, gather: Callable) -> list:
+    """Sums of one shape, over one replica's share of the batch, to sums over the whole batch."""
+    return ops.unstack(ops.sum(gather(ops.expand_dims(ops.stack(sums), 0)), axis=0), len(sums))

@@ -15,6 +15,7 @@ from pydantic import (
     BeforeValidator,
     Discriminator,
     Field,
+    Strict,
     Tag,
     TypeAdapter,
     model_validator,
@@ -365,6 +366,8 @@ class Train(Section):
     init_from: Annotated[str, Field(min_length=1)] = "imagenet"
     """`imagenet` (Keras downloads the backbone's weights), `none`, or where weights lie, path or URI: a `.h5` or
     `.keras` file of the backbone or of the whole network, or a SavedModel that an earlier run has pushed."""
+    warm_start: Annotated[bool, Strict()] = False
+    """Start from the last model that was blessed (on Kubeflow: pushed) instead, if there is one."""
     output_stride: OutputStride | None = None
     """While training. Unset: as in `nn_arch`. The rates of a design written for `nn_arch.output_stride` follow."""
     loss: Annotated[tuple[LossTerm, ...], Field(min_length=1)] = (LossTerm(name="cross_entropy"),)

@@ -1,0 +1,61 @@
+"""run_fn, the Trainer's door: what it writes, and what it starts from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from tfx.components.trainer.fn_args_utils import FnArgs
+
+from trainer.labels import VOC2012
+from trainer.model.weights import WeightsError
+from trainer.run import KERAS_FILE, run_fn
+from trainer.settings import Augmentation, Hps, NNArch, Train, TrainerSettings
+
+
+def run(transformed, folder: Path, base_model: str | None = None, reduction_size: int = 8, **hps) -> str:
+    """Trains for a step, and returns the SavedModel's folder."""
+    arch = NNArch(image_size=65, mv2_depth_multiplier=0.35, reduction_size=reduction_size, concat_channels=8)
+    settings = TrainerSettings(
+        seed=3,
+        base_model="MobileNetV2",
+        nn_arch=arch,
+        hps=Hps(**{"steps": 1, "batch_size": 4, **hps}),
+        augmentation=Augmentation(),
+        labels=VOC2012,
+        train=Train(init_from="none"),
+        eval_output_stride=16,
+    )
+    run_fn(
+        FnArgs(
+            train_files=[transformed.pattern],
+            transform_output=transformed.graph_directory,
+            serving_model_dir=str(folder / "Format-Serving"),
+            model_run_dir=str(folder),
+            custom_config={"settings": settings.model_dump(mode="json")},
+            base_model=base_model,
+        )
+    )
+    return str(folder / "Format-Serving")
+
+
+def kernels(folder: Path) -> list[np.ndarray]:
+    network = keras.models.load_model(folder / KERAS_FILE, compile=False)
+    return [weight.numpy() for weight in network.trainable_weights]
+
+
+def test_a_warm_start_goes_on_from_the_last_models_weights(transformed, tmp_path):
+    first = run(transformed, tmp_path / "first")
+    # A learning rate that moves nothing shows what was started from.
+    run(transformed, tmp_path / "warm", base_model=first, lr=1e-12, weight_decay=0.0)
+    run(transformed, tmp_path / "cold", lr=1e-12, weight_decay=0.0)
+    pairs = list(zip(kernels(tmp_path / "first"), kernels(tmp_path / "warm"), strict=True))
+    assert all(np.allclose(before, after, atol=1e-6) for before, after in pairs)
+    cold = list(zip(kernels(tmp_path / "first"), kernels(tmp_path / "cold"), strict=True))
+    assert not all(np.allclose(before, after, atol=1e-6) for before, after in cold)
+
+    # A last model of another network is named as what it is.
+    with pytest.raises(WeightsError, match=r"train\.warm_start: the last good model is of another network"):
+        run(transformed, tmp_path / "other", base_model=first, reduction_size=16)
