@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from components.segmentation_example_gen import files
+from components import files
 from components.segmentation_example_gen.pairs import Pair
 from components.segmentation_example_gen.problems import DataError, Problem
 from components.segmentation_example_gen.sources.source import SPAN, Source
@@ -43,9 +43,15 @@ def read_dataset(source: Source) -> DataSet:
     )
     unusable: list[Problem] = []
     for span, root in roots.items():
-        if not files.is_remote(root) and not Path(root).is_dir():
-            unusable.append(Problem(root, "there is no such data folder"))
-            continue
+        if not files.is_remote(root):
+            try:
+                found = Path(root).is_dir()
+            except OSError as error:
+                unusable.append(Problem(root, f"cannot be read: {error.strerror}"))
+                continue
+            if not found:
+                unusable.append(Problem(root, "there is no such data folder"))
+                continue
         for name in dataset.splits:
             try:
                 listing = source.list_split(root, name)
@@ -107,7 +113,11 @@ def span_roots(source: Source) -> dict[int | None, str]:
         raise DataError(
             Problem(source.pattern, f"there is no span; wanted folders such as {prefix}1{suffix} in {parent}")
         )
-    return {span: found[span] for span in sorted(found)[-source.window :]}
+    if source.span is not None and source.span not in found:
+        known = ", ".join(map(str, sorted(found)))
+        raise DataError(Problem(source.pattern, f"there is no span {source.span}; there are {known}"))
+    newest = max(found) if source.span is None else source.span
+    return {span: found[span] for span in [span for span in sorted(found) if span <= newest][-source.window :]}
 
 
 def _split_by_hash(dataset: DataSet, val_ratio: float, seed: int) -> None:

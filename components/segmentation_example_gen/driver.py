@@ -16,6 +16,8 @@ from components.segmentation_example_gen.pairs import fingerprint
 from components.segmentation_example_gen.sources import DATA
 
 EXAMPLES = "examples"
+SPANS = "spans"
+"""Custom property of the examples: the numbers of all their spans, separated by commas."""
 
 
 class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):
@@ -47,7 +49,7 @@ class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):
             artifact = copy.deepcopy(given.mlmd_artifact)
             if key == EXAMPLES:
                 artifact.custom_properties[utils.FINGERPRINT_PROPERTY_NAME].string_value = found["input_fingerprint"]
-                artifact.custom_properties["spans"].string_value = ", ".join(map(str, dataset.spans))
+                artifact.custom_properties[SPANS].string_value = ", ".join(map(str, dataset.spans))
                 artifact.properties["span"].int_value = max(dataset.spans, default=0)
             output.output_artifacts[key].artifacts.append(artifact)
         return output

@@ -22,10 +22,10 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
+from components.files import name
 from components.segmentation_example_gen import problem_page
 from components.segmentation_example_gen.dataset import read_dataset
 from components.segmentation_example_gen.driver import EXAMPLES
-from components.segmentation_example_gen.files import name
 from components.segmentation_example_gen.pairs import Pair, Sample, problems_of, read_pair
 from components.segmentation_example_gen.problems import DataError, Problem
 from components.segmentation_example_gen.quarantine import quarantine

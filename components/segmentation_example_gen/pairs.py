@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from components.segmentation_example_gen.files import fingerprints
+from components.files import fingerprints
 from components.segmentation_example_gen.masks import Mask
 from components.segmentation_example_gen.pictures import Picture, read_picture
 from components.segmentation_example_gen.problems import DataError, Problem, refusal

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
-from components.segmentation_example_gen.files import name, read_bytes
+from components.files import name, read_bytes
 from components.segmentation_example_gen.problems import DataError, refusal
 
 MAX_PIXELS = 100_000_000

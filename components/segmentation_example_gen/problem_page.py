@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
-from components import pages
-from components.segmentation_example_gen import files
+from components import files, pages
 from components.segmentation_example_gen.dataset import DataSet
 from components.segmentation_example_gen.pictures import MAX_PIXELS
 from components.segmentation_example_gen.problems import Problem

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from components.segmentation_example_gen import files
+from components import files
 from components.segmentation_example_gen.masks import PngMask
 from components.segmentation_example_gen.pairs import Listing, Pair
 from components.segmentation_example_gen.problems import DataError, Problem

@@ -15,7 +15,7 @@ from typing import Any, Literal, NotRequired
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from components.segmentation_example_gen import files
+from components import files
 from components.segmentation_example_gen.masks import InstanceMask, PanopticMask
 from components.segmentation_example_gen.pairs import Listing, Pair
 from components.segmentation_example_gen.pictures import MAX_PIXELS

@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from components.segmentation_example_gen import files
+from components import files
 from components.segmentation_example_gen.masks import PngMask
 from components.segmentation_example_gen.pairs import Listing, Pair
 from components.segmentation_example_gen.pictures import SUFFIXES

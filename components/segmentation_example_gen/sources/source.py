@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from components.segmentation_example_gen import files
+from components import files
 from components.segmentation_example_gen.pairs import Listing
 from components.segmentation_example_gen.problems import DataError, Problem
 from trainer.features import EVAL_SPLIT, TEST_SPLIT, TRAIN_SPLIT
@@ -65,6 +65,8 @@ class Source(Section):
     """Instead of `root`: the folders of numbered spans, such as data/span-{SPAN}/VOC2012. The newest are read."""
     window: Positive = 1
     """With `pattern`: how many of the newest spans are read together."""
+    span: Annotated[Integer, Field(ge=0)] | None = None
+    """With `pattern`: the newest span to be read. Unset: the newest that is there."""
     labels: NamedLabels = VOC2012
     """What the masks mean: `voc2012`, `coco`, `coco_panoptic`, `cityscapes`, a JSON or YAML file, or
     `{classes: [...], ignore: [...], ignore_colors: [...]}`."""
@@ -89,6 +91,8 @@ class Source(Section):
             raise ValueError(f"root: found {self.root!r}; a folder with {SPAN} is a pattern")
         if self.window > 1 and self.pattern is None:
             raise ValueError("window is for spans, and there is no pattern")
+        if self.span is not None and self.pattern is None:
+            raise ValueError("span is for numbered folders, and there is no pattern")
         return self
 
     @property
@@ -112,6 +116,16 @@ class Source(Section):
             DataError: the folder, a list or a JSON file as a whole is not usable.
         """
         raise NotImplementedError
+
+
+def placed_at(place: str) -> dict[str, Any]:
+    """The keys of a data section that say where the data lie, for a folder or, with {SPAN} in it, a pattern.
+
+    What only spans have is left as it is for a pattern, and taken back for a folder.
+    """
+    if SPAN in place:
+        return {"root": None, "pattern": place}
+    return {"root": place, "pattern": None, "span": None, "window": 1}
 
 
 def folder_of(root: str, folder: str, wanted: str, *, recursive: bool = False) -> dict[str, str]:

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +17,6 @@ from components.segmentation_example_gen.sources import VocData
 from pipeline.synthetic_voc import write_devkit
 
 BROKEN = "2012_000003"
-JOB_SERVICE_START_S = 120
 
 
 def ingest(root: Path, output: Path, *beam_args: str) -> dict[str, bytes]:
@@ -57,24 +52,6 @@ def root(tmp_path_factory) -> Path:
 def in_this_process(root, tmp_path_factory) -> dict[str, bytes]:
     """What is written without any workers."""
     return ingest(root, tmp_path_factory.mktemp("here"), "--runner=FnApiRunner")
-
-
-@pytest.fixture
-def job_service(tmp_path) -> Iterator[tuple[str, Path]]:
-    """Address and log of a service of Beam's that takes jobs over gRPC, as Flink's and Spark's do."""
-    port, log = tmp_path / "port", tmp_path / "log"
-    command = [sys.executable, "-m", "apache_beam.runners.portability.local_job_service_main"]
-    with log.open("w") as output:
-        service = subprocess.Popen([*command, "--port_file", str(port)], stderr=output, stdout=output)
-    try:
-        waited_until = time.monotonic() + JOB_SERVICE_START_S
-        while not (port.exists() and port.read_text()):
-            assert service.poll() is None and time.monotonic() < waited_until, log.read_text()
-            time.sleep(0.1)
-        yield f"localhost:{port.read_text()}", log
-    finally:
-        service.terminate()
-        service.wait()
 
 
 def test_shards_without_workers(in_this_process):

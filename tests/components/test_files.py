@@ -20,7 +20,7 @@ import pytest
 from gcp_storage_emulator.server import create_server
 from moto.server import ThreadedMotoServer
 
-from components.segmentation_example_gen import files
+from components import files
 from components.segmentation_example_gen.dataset import read_dataset
 from components.segmentation_example_gen.pairs import fingerprint, read_pair
 from components.segmentation_example_gen.problems import DataError
@@ -194,7 +194,7 @@ def test_a_picture_that_is_gone_since_it_was_listed_is_named_by_its_uri(remote, 
 def test_the_worker_processes_of_check_read_a_bucket_too(remote):
     """They are forks of the process that has listed it."""
     deeplab = Path(sys.executable).with_name("deeplab")
-    config = Path(__file__).parents[3] / "configs" / "demo.yaml"
+    config = Path(__file__).parents[2] / "configs" / "demo.yaml"
     checked = subprocess.run(
         [deeplab, "check", config, "--data", remote.root], capture_output=True, text=True, timeout=120
     )
@@ -231,6 +231,71 @@ def test_pictures_in_folders_of_folders(bucket, devkit_root):
         "street-1/2012_000002",
         "street-1/2012_000004",
     ]
+
+
+# Models and records in object stores.
+
+
+def folder_of(tmp_path: Path, **contents: str) -> Path:
+    """A folder with some files."""
+    for name, content in contents.items():
+        file = tmp_path / "folder" / name.replace("__", "/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content)
+    return tmp_path / "folder"
+
+
+def test_a_folder_goes_there_and_back(bucket, tmp_path):
+    folder = folder_of(tmp_path, saved_model="graph", variables__data="weights")
+    files.upload_folder(str(folder), f"{bucket.uri}/model", last="saved_model")
+    files.download_folder(f"{bucket.uri}/model", str(tmp_path / "back"))
+    assert (tmp_path / "back" / "saved_model").read_text() == "graph"
+    assert (tmp_path / "back" / "variables" / "data").read_text() == "weights"
+    with pytest.raises(FileNotFoundError):
+        files.download_folder(f"{bucket.uri}/gone", str(tmp_path / "nothing"))
+
+
+def test_a_blessed_model_is_pushed_into_a_bucket_and_found_there(bucket, tmp_path):
+    from tfx.proto import pusher_pb2
+    from tfx.types import standard_artifacts
+    from tfx.utils import proto_utils
+
+    from components.pusher.executor import Executor
+    from components.run_record.record import last_pushed_model
+
+    assert last_pushed_model(f"{bucket.uri}/models") is None
+    folder_of(tmp_path, **{"Format-Serving__saved_model.pb": "graph", "Format-Serving__variables__data": "weights"})
+    model, blessing = standard_artifacts.Model(), standard_artifacts.ModelBlessing()
+    model.uri, blessing.uri = str(tmp_path / "folder"), str(tmp_path / "blessing")
+    model.set_string_custom_property("tfx_version", "1.21.0")
+    filesystem = pusher_pb2.PushDestination.Filesystem(base_directory=f"{bucket.uri}/models")
+    destination = proto_utils.proto_to_json(pusher_pb2.PushDestination(filesystem=filesystem))
+    for blessed in (0, 1):
+        blessing.set_int_custom_property("blessed", blessed)
+        pushed = standard_artifacts.PushedModel()
+        pushed.uri = str(tmp_path / "pushed")
+        inputs = {"model": [model], "model_blessing": [blessing]}
+        Executor().Do(inputs, {"pushed_model": [pushed]}, {"push_destination": destination})
+        found = last_pushed_model(f"{bucket.uri}/models")
+        assert (pushed.get_string_custom_property("pushed_destination") or None) == found
+        assert (found is not None) == bool(blessed)
+    assert sorted(files.list_files(found, recursive=True)) == ["saved_model.pb", "variables/data"]
+    # A version that is still being written does not count.
+    bucket.put("models/99999999999/variables/data", b"weights")
+    assert last_pushed_model(f"{bucket.uri}/models") == found
+
+
+def test_kubeflows_own_store_speaks_s3():
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with s3_at(f"http://{host}:{port}"):
+        fsspec.filesystem("s3").mkdir("mlpipeline")
+        files.write_bytes("minio://mlpipeline/runs/1/record", b"written")
+        assert files.read_bytes("s3://mlpipeline/runs/1/record") == b"written"
+        assert files.list_folders("minio://mlpipeline/runs") == ["1"]
+        assert list(files.list_files("minio://mlpipeline/runs", recursive=True)) == ["1/record"]
+    server.stop()
 
 
 # What an object store refuses.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ import fsspec
 
 READERS = 16
 """Files that are read at the same time for their fingerprints; reading waits for disks and networks."""
+MINIO_ENDPOINT = "http://minio-service.kubeflow:9000"
+"""Where a standard installation of Kubeflow Pipelines keeps its artifacts; AWS_ENDPOINT_URL names another place."""
 CONTENT_TAGS = ("md5Hash", "crc32c", "ETag", "etag", "content_md5")
 """What object stores say of a file's contents: Google's first two, S3's, others'."""
 
@@ -156,11 +159,64 @@ def _content_tag(entry: dict[str, Any]) -> str:
     return f"{entry['size']} {tag}" if tag else ""
 
 
+def upload_folder(folder: str, uri: str, *, last: str | None = None) -> None:
+    """Copies a folder of this machine into an object store, or another folder.
+
+    Args:
+        folder: of this machine.
+        uri: URI or path that its contents become.
+        last: path inside the folder of a file that is written after all others, as a sign that they are there.
+
+    Raises:
+        OSError: it cannot be read or written.
+    """
+    for file in sorted(_local_files(Path(folder), recursive=True), key=lambda file: (file == last, file)):
+        target = join(uri, file)
+        if is_remote(uri):
+            with _store(target) as (system, path):
+                system.put_file(str(Path(folder, file)), path)
+        else:
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(Path(folder, file), target)
+
+
+def download_folder(uri: str, folder: str) -> None:
+    """Copies a folder of an object store, or of this machine, to a folder of this machine.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        OSError: it cannot be read or written.
+    """
+    for file in list_files(uri, recursive=True):
+        target = Path(folder, file)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if is_remote(uri):
+            with _store(join(uri, file)) as (system, path):
+                system.get_file(path, str(target))
+        else:
+            shutil.copyfile(Path(uri, file), target)
+
+
 @cache
 def _file_system(protocol: str, process: int) -> fsspec.AbstractFileSystem:
+    if protocol == "minio" and protocol not in fsspec.available_protocols():
+        # Kubeflow Pipelines' name for its own store, which speaks S3's language.
+        endpoint = os.environ.get("AWS_ENDPOINT_URL", MINIO_ENDPOINT)
+        return _minio_file_system()(endpoint_url=endpoint, use_listings_cache=False)
     # A client is not to be used in a fork of the process that made it.
     # What is listed is compared with earlier runs, so none of it may be remembered.
     return fsspec.filesystem(protocol, use_listings_cache=False)
+
+
+def _minio_file_system() -> type[fsspec.AbstractFileSystem]:
+    from s3fs import S3FileSystem
+
+    class MinioFileSystem(S3FileSystem):
+        """S3 under the name that Kubeflow Pipelines gives to its own store."""
+
+        protocol = ("minio",)
+
+    return MinioFileSystem
 
 
 @contextmanager

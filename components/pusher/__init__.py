@@ -1,0 +1,1 @@
+"""Pushes blessed models to a folder or into an object store."""
