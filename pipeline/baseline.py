@@ -1,4 +1,4 @@
-"""What a run is compared with: the last blessed model, and the statistics of the run before."""
+"""Which of the earlier runs' artifacts a run is compared with, or starts from."""
 
 from __future__ import annotations
 
@@ -27,6 +27,23 @@ class LatestOtherBlessedModelStrategy(ResolverStrategy):
         }
         resolved = LatestBlessedModelStrategy().resolve_artifacts(store, others)
         return {**(resolved or {"model": [], "model_blessing": []}), "candidate": input_dict["candidate"]}
+
+
+class LatestBlessedModelBeforeStrategy(ResolverStrategy):
+    """The latest blessed model that was there before the examples.
+
+    A repeated run, whose examples come from the cache, so starts from the same model as before, and need not train
+    again; a new span starts from the last good model.
+    """
+
+    def resolve_artifacts(
+        self, store: mlmd.MetadataStore, input_dict: dict[str, list[types.Artifact]]
+    ) -> dict[str, list[types.Artifact]] | None:
+        """Resolves `model` and `model_blessing` to one artifact each, or none; `examples` stay as they are."""
+        first = min(artifact.id for artifact in input_dict["examples"])
+        earlier = {key: [item for item in input_dict[key] if item.id < first] for key in ("model", "model_blessing")}
+        resolved = LatestBlessedModelStrategy().resolve_artifacts(store, earlier)
+        return {**(resolved or {"model": [], "model_blessing": []}), "examples": input_dict["examples"]}
 
 
 class PreviousStatisticsStrategy(ResolverStrategy):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Protocol
 
 import typer
 from rich.console import Console
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from components.segmentation_example_gen.dataset import DataSet
     from components.segmentation_example_gen.problems import Problem
     from pipeline import local
+    from pipeline.console import ConsoleReporter
+    from pipeline.results import RunResult
 
 app = typer.Typer(
     help="Train DeepLabV3+ on a folder of labelled pictures, judge it by mean IoU and push it as a SavedModel.",
@@ -69,6 +72,10 @@ class CommandError(Exception):
     """The command cannot do what it was asked; the message says why and what to do."""
 
 
+class StepFailure(CommandError):  # noqa: N818  it is told with the place of the log
+    """A step failed in a way that only the log tells in full."""
+
+
 class DataRefusedError(CommandError):
     """The data are not sound.
 
@@ -84,12 +91,56 @@ class DataRefusedError(CommandError):
         self.page = page
 
 
+class Backend(Protocol):
+    """Runs a pipeline. Other rooms add theirs to `BACKENDS`."""
+
+    def __call__(self, config: Config, reporter: ConsoleReporter, *, in_image: bool) -> RunResult | None:
+        """Returns what came out; None if there was nothing to be done.
+
+        Raises:
+            CommandError: a step failed, or the backend cannot do what it was asked.
+        """
+
+
+def _beam(config: Config, reporter: ConsoleReporter, *, in_image: bool) -> RunResult:
+    """BeamDagRunner, in this process."""
+    if in_image:
+        raise CommandError("--in-image is for --backend kfp-local; this backend runs all steps in its own process")
+    from pipeline import local
+
+    try:
+        return local.run(config, reporter)
+    except local.StepFailedError as error:
+        raise _step_failure(error, config) from error
+
+
+BACKENDS: dict[str, Backend] = {"beam": _beam}
+"""By the name that `run --backend` gives."""
+
+
+def _known_backend(name: str) -> str:
+    if name not in BACKENDS:
+        raise typer.BadParameter(f"found {name!r}, it must be one of {', '.join(BACKENDS)}")
+    return name
+
+
 @app.command()
 def run(
     config_file: ConfigFile,
     data: DataFolder = None,
     output: OutputFolder = None,
     overrides: Overrides = None,
+    backend: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            callback=_known_backend,
+            help="beam: in this process. kfp-local: compiled, and run as Kubeflow would, without a cluster.",
+        ),
+    ] = "beam",
+    in_image: Annotated[
+        bool, typer.Option("--in-image", help="With kfp-local: each step in a container of the configured image.")
+    ] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show everything that the libraries print.")] = False,
 ) -> None:
     """Run the pipeline on this machine. Run it again to go on where it stopped, or to redo only what has changed."""
@@ -98,17 +149,86 @@ def run(
     started = time.monotonic()
     with _output_folder(config) as log_file:
         try:
-            _run(config, log_file, started, verbose=verbose)
+            _run(config, log_file, started, partial(BACKENDS[backend], in_image=in_image), verbose=verbose)
         except KeyboardInterrupt:
             # Typer would end the process without a word.
             raise RunInterrupted from None
+
+
+@app.command()
+def retrain(
+    config_file: ConfigFile,
+    cron: Annotated[str, typer.Option(metavar="EXPRESSION", help="When, such as '0 3 * * 1', Mondays at three.")],
+    time_zone: Annotated[
+        str | None, typer.Option(metavar="ZONE", help="Such as Europe/Berlin; otherwise this machine's.")
+    ] = None,
+    data: DataFolder = None,
+    output: OutputFolder = None,
+    overrides: Overrides = None,
+) -> None:
+    """Stay and run the pipeline at the times of a cron expression; without new data a run does nothing."""
+    import signal
+    import subprocess
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    from pipeline.cron import Cron
+    from pipeline.retraining import SystemClock
+    from pipeline.retraining import retrain as run_on_schedule
+
+    load_config(config_file, overrides=overrides or (), data=data, output=output, warn=_warn)
+    when = Cron.parse(cron)
+    try:
+        clock = SystemClock(ZoneInfo(time_zone) if time_zone else None)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise CommandError(
+            f"--time-zone {time_zone}: there is no such time zone; wanted is a name such as UTC"
+        ) from error
+    console = Console(highlight=False, soft_wrap=True)
+    # A process of its own for each run: what TensorFlow has once taken it does not give back.
+    command = [sys.executable, "-m", "pipeline.cli", "run", str(config_file)]
+    for option, value in (("--data", data), ("--output", output)):
+        command += [option, str(value)] if value is not None else []
+    for override in overrides or ():
+        command += ["--set", override]
+
+    def run_once() -> None:
+        process = subprocess.Popen(command, start_new_session=True)
+        try:
+            status = process.wait()
+        except KeyboardInterrupt:
+            # It ends as it does when it is interrupted itself, and keeps the steps that are done.
+            process.send_signal(signal.SIGINT)
+            process.wait()
+            raise
+        if status:
+            console.print(f"the run ended with exit status {status}; the schedule goes on")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    # What ends a container or a service is to be no harder than Ctrl-C.
+    signal.signal(signal.SIGTERM, interrupted)
+
+    try:
+        run_on_schedule(
+            when, run_once, clock, lambda due: console.print(f"the next run is due {due:%A %Y-%m-%d %H:%M:%S}")
+        )
+    except KeyboardInterrupt:
+        raise RunInterrupted from None
 
 
 def _warn(sentence: str) -> None:
     Console(stderr=True, highlight=False, soft_wrap=True).print(f"[yellow]warning:[/] {escape(sentence)}")
 
 
-def _run(config: Config, log_file: Path, started: float, *, verbose: bool) -> None:
+def _run(
+    config: Config,
+    log_file: Path,
+    started: float,
+    backend: Callable[[Config, ConsoleReporter], RunResult | None],
+    *,
+    verbose: bool,
+) -> None:
     from pipeline.console import ConsoleReporter, captured_output, logging_to, print_result
 
     # oneDNN's notice and the like; the log has it with --verbose or without.
@@ -120,16 +240,17 @@ def _run(config: Config, log_file: Path, started: float, *, verbose: bool) -> No
         console.print(escape(f"{config.name}: everything goes to {config.output_directory}, the full log to {log}"))
         reporter = ConsoleReporter(console)
         with reporter:
-            from pipeline import local
-
             try:
-                result = local.run(config, reporter)
-            except local.StepFailedError as error:
-                raise _step_failure(error, config, log_file) from error
+                result = backend(config, reporter)
+            except StepFailure as failure:
+                raise CommandError(f"{failure}\nThe full log: {log_file}") from failure
+        if result is None:
+            console.print("\nnothing was to be done: the last run has learnt from the same data with the same settings")
+            return
         print_result(console, result, reporter.steps, time.monotonic() - started)
 
 
-def _step_failure(error: local.StepFailedError, config: Config, log_file: Path) -> CommandError:
+def _step_failure(error: local.StepFailedError, config: Config) -> CommandError:
     """A step's failure for a person: the lines that say most, the rest is in the log."""
     from components.example_validator.anomalies import AnomaliesError
     from components.segmentation_example_gen.problem_page import PAGE_FILE
@@ -147,7 +268,7 @@ def _step_failure(error: local.StepFailedError, config: Config, log_file: Path) 
     # Beam hands on whole tracebacks as text; their last line is the error.
     told = lines[-1:] if lines[0].startswith("Traceback") else lines[:SHOWN_LINES]
     name = f"{type(cause).__name__}: " if cause is not None else ""
-    return CommandError(f"{step} failed: {name}{chr(10).join(told)}\nThe full log: {log_file}")
+    return StepFailure(f"{step} failed: {name}{chr(10).join(told)}")
 
 
 @app.command()
@@ -378,3 +499,7 @@ def main() -> None:
     except RunInterrupted:
         console.print("interrupted; the steps that are done are kept, run the same command to go on")
         raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     ModelWrapValidatorHandler,
@@ -19,10 +20,13 @@ from pydantic import (
     model_validator,
 )
 
-from components.segmentation_example_gen.files import is_remote
+from components.files import is_remote
 from components.segmentation_example_gen.sources import Data, kind_of_tag
-from components.segmentation_example_gen.sources.source import SPAN, Source
+from components.segmentation_example_gen.sources.source import SPAN, Source, placed_at
+from components.segmentation_example_gen.sources.source import Folder as StoreFolder
 from components.segmentation_example_gen.sources.voc import VocData
+from pipeline.beam_section import Beam
+from pipeline.kubeflow_section import ROOT_SCHEMES, Kubeflow
 from pipeline.seed_config import from_seed, is_seed_config
 from trainer.section import Integer, Number, Section, sections_in
 from trainer.settings import (
@@ -41,6 +45,12 @@ from trainer.settings import (
 def _not_empty(value: Any) -> Any:
     if value == "":
         raise ValueError("a folder's name is wanted")
+    return value
+
+
+def _pushable(value: str) -> str:
+    if is_remote(value) and not value.startswith(ROOT_SCHEMES):
+        raise ValueError(f"it must be a path, or a URI of {', '.join(ROOT_SCHEMES)}")
     return value
 
 
@@ -77,21 +87,15 @@ class Eval(Section):
 class Push(Section):
     """Where blessed models go."""
 
-    directory: Folder | None = None
-    """One folder per version is made in it. Without it: `serving_model` in the output folder."""
-
-
-class Beam(Section):
-    """How the steps that process data run."""
-
-    pipeline_args: tuple[str, ...] = ("--runner=FnApiRunner",)
-    """Beam's own flags. FnApiRunner is Beam's runner inside this process."""
+    directory: Annotated[StoreFolder, AfterValidator(_pushable)] | None = None
+    """One folder per version is made in it; a path, or a URI of gs://, s3:// or minio://. Without it: `serving_model`
+    in the output folder, or in the pipeline's folder under `kubeflow.root`."""
 
 
 class Config(Section):
     """An experiment, from data to pushed model."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=63)]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?$", max_length=63)]
     """Of the experiment, and of the pipeline in its metadata."""
     seed: Annotated[Integer, Field(ge=0, lt=2**31)] = 0
     """Of everything random: the same seed gives the same weights on the same CPU."""
@@ -107,6 +111,7 @@ class Config(Section):
     eval: Eval = Eval()
     push: Push = Push()
     beam: Beam = Beam()
+    kubeflow: Kubeflow = Kubeflow()
     output: Folder | None = None
     """Everything a run writes goes here. `--output` sets it; without either: `runs/<name>`."""
 
@@ -152,15 +157,22 @@ class Config(Section):
             raise ConfigError("no data folder: give --data DIR, or data.root in the configuration")
         return self.data
 
+    def at(self, place: str) -> Config:
+        """The same with data from another folder or URI, or with {SPAN} in it, pattern of spans.
+
+        Raises:
+            ConfigError: it is no such place.
+        """
+        values = self.model_dump(exclude_unset=True)
+        try:
+            return Config.model_validate(values | {"data": values.get("data", {}) | placed_at(place)})
+        except ValidationError as error:
+            raise ConfigError("\n".join(_in_words(details) for details in error.errors())) from error
+
     @property
     def output_directory(self) -> Path:
         """The output folder, absolute."""
         return (self.output or Path("runs", self.name)).expanduser().resolve()
-
-    @property
-    def push_directory(self) -> Path:
-        """The folder of pushed versions, absolute."""
-        return (self.push.directory or self.output_directory / "serving_model").expanduser().resolve()
 
     def trainer_settings(self) -> TrainerSettings:
         """The part that the Trainer reads."""

@@ -18,6 +18,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from components.files import is_remote
+from pipeline.steps import RESOLVERS
+
 if TYPE_CHECKING:
     from pipeline.results import RunResult
 
@@ -166,9 +169,9 @@ class ConsoleReporter(logging.Handler):
 def _destination(result: RunResult) -> str:
     if result.pushed_to is None:
         return "nowhere"
-    if not result.pushed_to.exists():
+    if not is_remote(result.pushed_to) and not Path(result.pushed_to).exists():
         return f"{result.pushed_to} by an earlier run; it is gone from there, a copy is in {result.pushed_copy}"
-    return str(result.pushed_to)
+    return result.pushed_to
 
 
 def print_result(console: Console, result: RunResult, steps: list[tuple[str, bool, float]], seconds: float) -> None:
@@ -186,6 +189,8 @@ def print_result(console: Console, result: RunResult, steps: list[tuple[str, boo
     if result.baseline_mean_iou is not None:
         before = f"{result.baseline_mean_iou:.4f}, the last blessed model on the same pictures"
     table.add_row("compared with", before)
+    if result.started_from is not None:
+        table.add_row("started from", escape(result.started_from))
     reasons = escape("; ".join(result.reasons))
     table.add_row("blessed", "[green]yes[/]" if result.blessed else f"[red]no[/]: {reasons}")
     table.add_row("pushed to", escape(_destination(result)))
@@ -194,4 +199,6 @@ def print_result(console: Console, result: RunResult, steps: list[tuple[str, boo
     working = ", ".join(f"{step} {taken:.0f} s" for step, cached, taken in steps if not cached and taken >= 0.5)
     table.add_row("time", f"{seconds:.0f} s in all" + (f": {working}" if working else ""))
     console.print()
+    if all(cached for step, cached, _ in steps if step not in RESOLVERS):
+        console.print("nothing was to be done: data, settings and code are those of an earlier run")
     console.print(table)

@@ -4,75 +4,69 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 
 import tensorflow as tf
 from google.protobuf import text_format
 from tensorflow_model_analysis.proto import config_pb2
-from tfx import types
 from tfx.components.evaluator.component import Evaluator
 from tfx.components.pusher.component import Pusher
 from tfx.components.statistics_gen.component import StatisticsGen
 from tfx.components.trainer.component import Trainer
 from tfx.components.transform.component import Transform
-from tfx.dsl.components.common.resolver import Resolver
+from tfx.dsl.components.base import executor_spec
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import pusher_pb2
-from tfx.types import standard_artifacts
 
 import trainer
 from components.curated_schema.component import CuratedSchema
 from components.curated_schema.schema import schema_for
 from components.data_report.component import DataReport
 from components.example_validator.component import ExampleValidator
+from components.pusher import executor as pusher_executor
 from components.segmentation_example_gen.component import SegmentationExampleGen
 from components.segmentation_metrics import metric
-from pipeline.baseline import LatestOtherBlessedModelStrategy, PreviousStatisticsStrategy
+from components.segmentation_metrics.verdict import BASELINE, CANDIDATE
+from pipeline.code import code_of
 from pipeline.config import Config, ConfigError, Eval
-from pipeline.problem_table import PROBLEM_FOLDER
+from pipeline.history import History, MetadataHistory
+from pipeline.places import Places
 from trainer import features
 from trainer.labels import Labels
 from trainer.settings import NAMED_WEIGHTS
 
-CANDIDATE = "candidate"
-BASELINE = "baseline"
 
-
-def create_pipeline(config: Config) -> Pipeline:
+def create_pipeline(config: Config, places: Places | None = None, history: History | None = None) -> Pipeline:
     """Builds the graph.
 
     Args:
         config: the experiment.
+        places: where things go; by default the configuration's output folder.
+        history: how earlier runs are found; by default by the metadata store.
 
     Returns:
         A TFX pipeline, ready for a runner.
     """
-    code = trainer_code()
-    example_gen = SegmentationExampleGen(
-        data=config.data_source, problem_folder=str(config.output_directory / PROBLEM_FOLDER)
-    )
+    places = places or Places.local(config)
+    history = history or MetadataHistory()
+    code = code_of(trainer)
+    example_gen = SegmentationExampleGen(data=config.data_source, problem_folder=places.problems)
     schema_gen = CuratedSchema(schema=text_format.MessageToString(schema_for(config.data.labels)))
     # The schema tells that the encoded pictures are pictures, which keeps StatisticsGen from looking into them.
     statistics_gen = StatisticsGen(examples=example_gen.outputs["examples"], schema=schema_gen.outputs["schema"])
-    previous = Resolver(
-        strategy_class=PreviousStatisticsStrategy,
-        current=statistics_gen.outputs["statistics"],
-        statistics=types.Channel(type=standard_artifacts.ExampleStatistics),
-        anomalies=types.Channel(type=standard_artifacts.ExampleAnomalies),
-    ).with_id("PreviousStatistics")
+    last_statistics = history.last_statistics(statistics_gen.outputs["statistics"])
     # Before the validator, so that the page is there when that one stops the run.
     data_report = DataReport(
         statistics=statistics_gen.outputs["statistics"],
         schema=schema_gen.outputs["schema"],
         problems=example_gen.outputs["problems"],
-        previous_statistics=previous.outputs["statistics"],
+        previous_statistics=last_statistics,
         labels_json=config.data.labels.model_dump_json(),
     )
     example_validator = ExampleValidator(
         statistics=statistics_gen.outputs["statistics"],
         schema=schema_gen.outputs["schema"],
-        previous_statistics=previous.outputs["statistics"],
+        previous_statistics=last_statistics,
         stop_on_anomalies=config.validation.stop_on_anomalies,
     )
     example_validator.add_upstream_node(data_report)
@@ -97,17 +91,12 @@ def create_pipeline(config: Config) -> Pipeline:
             "code": code,
             "weights": weights_fingerprint(config),
         },
+        base_model=history.last_model(example_gen.outputs["examples"]) if config.train.warm_start else None,
     )
-    baseline = Resolver(
-        strategy_class=LatestOtherBlessedModelStrategy,
-        candidate=model_trainer.outputs["model"],
-        model=types.Channel(type=standard_artifacts.Model),
-        model_blessing=types.Channel(type=standard_artifacts.ModelBlessing),
-    ).with_id("Resolver")
     evaluator = Evaluator(
         examples=example_gen.outputs["examples"],
         model=model_trainer.outputs["model"],
-        baseline_model=baseline.outputs["model"],
+        baseline_model=history.baseline_model(model_trainer.outputs["model"]),
         example_splits=[features.EVAL_SPLIT],
         eval_config=eval_config(config.eval, config.data.labels),
     )
@@ -115,24 +104,24 @@ def create_pipeline(config: Config) -> Pipeline:
         model=model_trainer.outputs["model"],
         model_blessing=evaluator.outputs["blessing"],
         push_destination=pusher_pb2.PushDestination(
-            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(config.push_directory))
+            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=places.pushed_models)
         ),
+        custom_executor_spec=executor_spec.ExecutorClassSpec(pusher_executor.Executor),
     )
     return Pipeline(
         pipeline_name=config.name,
-        pipeline_root=str(config.output_directory / "artifacts"),
+        pipeline_root=places.artifacts,
         components=[
             example_gen,
             schema_gen,
             statistics_gen,
-            previous,
             data_report,
             example_validator,
             transform,
             model_trainer,
-            baseline,
             evaluator,
             pusher,
+            *history.nodes([example_gen, statistics_gen, evaluator, pusher]),
         ],
         enable_cache=True,
         metadata_connection_config=sqlite_metadata_connection_config(str(config.output_directory / "metadata.sqlite")),
@@ -193,13 +182,4 @@ def weights_fingerprint(config: Config) -> str | None:
                     digest.update(block)
     except (OSError, tf.errors.OpError) as error:
         raise ConfigError(f"train.init_from: {init_from} cannot be read: {error}") from error
-    return digest.hexdigest()
-
-
-def trainer_code() -> str:
-    """A hash of the trainer's source: the cache must not answer for code that has changed since."""
-    digest = hashlib.blake2b(digest_size=16)
-    package = Path(trainer.__file__).parent
-    for file in sorted([*package.rglob("*.py"), *package.rglob("*.json")]):
-        digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()

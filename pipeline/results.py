@@ -6,22 +6,35 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import tensorflow_model_analysis as tfma
 from ml_metadata.proto import metadata_store_pb2
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx.components.example_validator.executor import DEFAULT_FILE_NAME
 from tfx.components.statistics_gen import stats_artifact_utils
 from tfx.orchestration import metadata
-from tfx.types import Artifact, artifact_utils, standard_artifacts
+from tfx.types import Artifact, artifact_utils, standard_artifacts, standard_component_specs
 
 from components.data_report.component import DataReportPage
 from components.example_validator.anomalies import sentences
-from components.segmentation_example_gen import problem_page
+from components.segmentation_example_gen import driver, problem_page
 from components.segmentation_example_gen.component import DataProblems
 from components.segmentation_example_gen.problem_page import PAGE_FILE
-from components.segmentation_metrics import metric
+from components.segmentation_metrics.verdict import read_verdict
 from pipeline.config import Config
-from pipeline.pipeline import BASELINE
+
+RESULT_TYPES = {
+    artifact_type.TYPE_NAME: artifact_type
+    for artifact_type in (
+        standard_artifacts.Examples,
+        DataProblems,
+        DataReportPage,
+        standard_artifacts.ExampleStatistics,
+        standard_artifacts.ExampleAnomalies,
+        standard_artifacts.ModelEvaluation,
+        standard_artifacts.ModelBlessing,
+        standard_artifacts.PushedModel,
+    )
+}
+"""The artifacts that tell what a run came to, by the name of their type."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +54,8 @@ class RunResult:
     blessed: bool
     reasons: tuple[str, ...]
     """Why the model was not blessed, a sentence each."""
-    pushed_to: Path | None
-    """The version's folder; None if the model was not pushed."""
+    pushed_to: str | None
+    """The version's folder, path or URI; None if the model was not pushed."""
     pushed_copy: Path
     """The copy of the pushed model among the artifacts."""
     anomalies: tuple[str, ...] = field(default=())
@@ -51,34 +64,44 @@ class RunResult:
     """Pairs, or entries of lists, that were left out of the data."""
     problem_page: Path | None = None
     """The page that tells why; None if there are none."""
+    started_from: str | None = None
+    """The model whose weights training started from, of those that the pipeline has made; None for others."""
 
 
 def read_result(config: Config, run_id: str) -> RunResult:
-    """Reads the outcome of a finished run.
+    """Reads the outcome of a finished run on this machine.
 
     Args:
         config: what was run.
         run_id: TFX's name of the run.
     """
-    artifacts = _artifacts_of_run(config, run_id)
+    return result_of(config, _artifacts_of_run(config, run_id), _started_from(config, run_id))
+
+
+def result_of(config: Config, artifacts: Mapping[str, Artifact], started_from: str | None) -> RunResult:
+    """Reads the outcome of a run from its artifacts.
+
+    Args:
+        config: what was run.
+        artifacts: by the name of their type, those of `RESULT_TYPES`, with URIs that are paths of this machine.
+        started_from: path or URI of the model that training started from, if the pipeline has made it.
+    """
     problems = Path(artifacts[DataProblems.TYPE_NAME].uri)
     quarantined = {problem.entry for problem in problem_page.read(str(problems))}
-    evaluation = artifacts["ModelEvaluation"].uri
-    values = _mean_ious(evaluation)
-    baseline_mean_iou = values.pop(BASELINE, None)
-    (mean_iou,) = values.values()
+    gate = config.eval
+    verdict = read_verdict(artifacts["ModelEvaluation"].uri, gate.min_mean_iou, gate.min_mean_iou_change)
     pushed = artifacts["PushedModel"]
     blessed = artifacts["ModelBlessing"].get_int_custom_property("blessed") == 1
     return RunResult(
         pictures=_pictures(artifacts["ExampleStatistics"]),
-        spans=artifacts["Examples"].get_string_custom_property("spans"),
+        spans=artifacts["Examples"].get_string_custom_property(driver.SPANS),
         data_report=Path(artifacts[DataReportPage.TYPE_NAME].uri, PAGE_FILE),
-        mean_iou=mean_iou,
-        baseline_mean_iou=baseline_mean_iou,
+        mean_iou=verdict.mean_iou,
+        baseline_mean_iou=verdict.baseline_mean_iou,
         blessed=blessed,
-        reasons=() if blessed else _reasons(config, evaluation, mean_iou, baseline_mean_iou),
+        reasons=() if blessed else verdict.reasons,
         pushed_to=(
-            Path(pushed.get_string_custom_property("pushed_destination"))
+            pushed.get_string_custom_property("pushed_destination")
             if pushed.get_int_custom_property("pushed")
             else None
         ),
@@ -86,24 +109,12 @@ def read_result(config: Config, run_id: str) -> RunResult:
         anomalies=_anomalies(artifacts["ExampleAnomalies"]),
         quarantined=len(quarantined),
         problem_page=problems / PAGE_FILE if quarantined else None,
+        started_from=started_from,
     )
 
 
 def _artifacts_of_run(config: Config, run_id: str) -> dict[str, Artifact]:
     """The run's output artifacts by type; those that came from the cache too."""
-    types_by_name = {
-        artifact_type.TYPE_NAME: artifact_type
-        for artifact_type in (
-            standard_artifacts.Examples,
-            DataProblems,
-            DataReportPage,
-            standard_artifacts.ExampleStatistics,
-            standard_artifacts.ExampleAnomalies,
-            standard_artifacts.ModelEvaluation,
-            standard_artifacts.ModelBlessing,
-            standard_artifacts.PushedModel,
-        )
-    }
     found: dict[str, Artifact] = {}
     with metadata.Metadata(_connection(config)) as handle:
         store = handle.store
@@ -121,9 +132,23 @@ def _artifacts_of_run(config: Config, run_id: str) -> dict[str, Artifact]:
         }
         for proto in store.get_artifacts_by_id(sorted(outputs)):
             (artifact_type,) = store.get_artifact_types_by_id([proto.type_id])
-            if artifact_type.name in types_by_name:
+            if artifact_type.name in RESULT_TYPES:
                 found[artifact_type.name] = artifact_utils.deserialize_artifact(artifact_type, proto)
     return found
+
+
+def _started_from(config: Config, run_id: str) -> str | None:
+    with metadata.Metadata(_connection(config)) as handle:
+        store = handle.store
+        context = store.get_context_by_type_and_name("pipeline_run", run_id)
+        ids = [execution.id for execution in store.get_executions_by_context(context.id)]
+        read = {
+            event.artifact_id
+            for event in store.get_events_by_execution_ids(ids)
+            if event.type == metadata_store_pb2.Event.INPUT
+            and event.path.steps[0].key == standard_component_specs.BASE_MODEL_KEY
+        }
+        return next((artifact.uri for artifact in store.get_artifacts_by_id(sorted(read))), None)
 
 
 def data_report_of(config: Config, run_id: str) -> Path:
@@ -143,37 +168,6 @@ def _pictures(statistics: Artifact) -> dict[str, int]:
         split: stats_artifact_utils.load_statistics(statistics, split).proto().datasets[0].num_examples
         for split in sorted(artifact_utils.decode_split_names(statistics.split_names), reverse=True)
     }
-
-
-def _mean_ious(evaluation_uri: str) -> dict[str, float]:
-    """Mean IoU over the whole split, by TFMA's name of the model."""
-    return {
-        pair.key.model_name: pair.value.double_value.value
-        for metrics in tfma.load_metrics(evaluation_uri)
-        if not metrics.slice_key.single_slice_keys
-        for pair in metrics.metric_keys_and_values
-        if pair.key.name == metric.MEAN_IOU and not pair.key.is_diff
-    }
-
-
-def _reasons(config: Config, evaluation_uri: str, mean_iou: float, baseline_mean_iou: float | None) -> tuple[str, ...]:
-    """The thresholds that TFMA found broken, in words."""
-    reasons = []
-    for validation in tfma.load_validation_result(evaluation_uri).metric_validations_per_slice:
-        for failure in validation.failures:
-            if failure.message:
-                reasons.append(f"{failure.metric_key.name} could not be judged: {failure.message}")
-            elif failure.metric_key.is_diff and baseline_mean_iou is not None:
-                reasons.append(
-                    f"mean IoU {mean_iou:.4f} differs by {mean_iou - baseline_mean_iou:+.4f} from the last blessed "
-                    f"model's {baseline_mean_iou:.4f}; eval.min_mean_iou_change asks for at least "
-                    f"{config.eval.min_mean_iou_change:+.4f}"
-                )
-            else:
-                reasons.append(
-                    f"mean IoU {mean_iou:.4f} is below the floor eval.min_mean_iou {config.eval.min_mean_iou:.4f}"
-                )
-    return tuple(reasons)
 
 
 def _anomalies(artifact: Artifact) -> tuple[str, ...]:

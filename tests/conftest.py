@@ -1,14 +1,20 @@
-"""Shared by all tests: a small generated devkit, and silence."""
+"""Shared by all tests: a small generated devkit, a job service of Beam's, and silence."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+JOB_SERVICE_START_S = 120
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +31,36 @@ def devkit_copy(tmp_path: Path) -> Path:
     from pipeline.synthetic_voc import write_devkit
 
     return write_devkit(tmp_path / "data", train=6, val=2)
+
+
+class Silent:
+    """A reporter that reports nothing."""
+
+    def step_started(self, step: str) -> None:
+        pass
+
+    def step_finished(self, step: str, *, cached: bool, seconds: float) -> None:
+        pass
+
+
+@pytest.fixture(scope="session")
+def silent() -> Silent:
+    return Silent()
+
+
+@pytest.fixture
+def job_service(tmp_path) -> Iterator[tuple[str, Path]]:
+    """Address and log of a service of Beam's that takes jobs over gRPC, as Flink's and Spark's do."""
+    port, log = tmp_path / "port", tmp_path / "log"
+    command = [sys.executable, "-m", "apache_beam.runners.portability.local_job_service_main"]
+    with log.open("w") as output:
+        service = subprocess.Popen([*command, "--port_file", str(port)], stderr=output, stdout=output)
+    try:
+        waited_until = time.monotonic() + JOB_SERVICE_START_S
+        while not (port.exists() and port.read_text()):
+            assert service.poll() is None and time.monotonic() < waited_until, log.read_text()
+            time.sleep(0.1)
+        yield f"localhost:{port.read_text()}", log
+    finally:
+        service.terminate()
+        service.wait()

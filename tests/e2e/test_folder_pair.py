@@ -57,7 +57,7 @@ def test_a_run_on_a_folder_pair(silent, devkit_root, tmp_path):
     assert result.pictures["test"] == 4
     assert result.anomalies == ()
 
-    labels = json.loads((result.pushed_to / "assets.extra" / "labels.json").read_text())
+    labels = json.loads(Path(result.pushed_to, "assets.extra", "labels.json").read_text())
     assert [(item["name"], item["color"]) for item in labels["classes"]] == [
         ("ground", [10, 20, 30]),
         ("thing", [200, 0, 0]),

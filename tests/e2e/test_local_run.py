@@ -159,12 +159,12 @@ def test_what_came_out(story, first):
     assert result.blessed
     assert result.anomalies == ()
     assert result.pushed_to is not None
-    assert result.pushed_to.parent == story.output / "serving_model"
+    assert Path(result.pushed_to).parent == story.output / "serving_model"
 
 
 def test_the_classes_travel_with_the_model(first):
     result, _ = first
-    labels = json.loads((result.pushed_to / "assets.extra" / "labels.json").read_text())
+    labels = json.loads(Path(result.pushed_to, "assets.extra", "labels.json").read_text())
     assert [item["name"] for item in labels["classes"]] == list(VOC2012.names)
     assert labels["classes"][15]["color"] == [192, 128, 128]
 
@@ -209,7 +209,7 @@ def test_a_changed_training_parameter_runs_only_the_trainer_and_what_follows(sto
     assert f"{first[0].mean_iou:.4f}" in reason
     assert "eval.min_mean_iou_change asks for at least +0.9000" in reason
     assert result.pushed_to is None
-    assert list((story.output / "serving_model").iterdir()) == [first[0].pushed_to]
+    assert list((story.output / "serving_model").iterdir()) == [Path(first[0].pushed_to)]
 
 
 def test_a_changed_gate_judges_the_same_model_again(story, first):
@@ -260,7 +260,7 @@ def test_a_span_with_other_data_stops_before_training(story, first):
     assert "DataReport" in steps.worked
     assert "Transform" not in steps.worked
 
-    told = str(cli._step_failure(error.value, config, story.output))
+    told = str(cli._step_failure(error.value, config))
     assert "train: image/aspect_ratio: Unexpectedly high value" in told
     page = Path(told.split("The page of the data: ")[1])
     assert "image/aspect_ratio" in page.read_text()

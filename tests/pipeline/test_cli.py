@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 DEEPLAB = Path(sys.executable).with_name("deeplab")
 CONFIG = Path(__file__).parents[2] / "configs" / "demo.yaml"
@@ -18,7 +19,7 @@ def deeplab(*arguments: object, cwd: Path | None = None) -> subprocess.Completed
 def test_help_and_version():
     shown = deeplab("--help")
     assert shown.returncode == 0
-    for command in ("run", "check", "make-data", "fetch-data", "model"):
+    for command in ("run", "retrain", "check", "make-data", "fetch-data", "model", "compile", "submit", "schedule"):
         assert command in shown.stdout
     assert deeplab("--version").stdout.startswith("deeplab 0.")
 
@@ -30,13 +31,18 @@ def test_help_and_version():
         ["check", "gone.yaml"],
         ["run", "gone.yaml"],
         ["run", str(CONFIG)],
+        ["run", str(CONFIG), "--backend", "airflow"],
+        ["retrain", str(CONFIG), "--cron", "0 0 * * 9"],
+        ["compile", "gone.yaml"],
+        ["submit", "gone.yaml"],
+        ["schedule", str(CONFIG), "--cron", "0 0 * * 9"],
         ["model", "summary", "gone.yaml"],
         ["model", "summary", str(CONFIG), "--diagram", "network.gif"],
     ],
 )
 def test_what_runs_nothing_imports_nothing_heavy(arguments):
     code = (
-        "import sys; from pipeline.cli import main; sys.argv[0] = 'deeplab'\n"
+        "import sys; from kubeflow.cli import main; sys.argv[0] = 'deeplab'\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "heavy = {'tensorflow', 'keras', 'tfx', 'apache_beam'} & set(sys.modules)\n"
@@ -44,6 +50,33 @@ def test_what_runs_nothing_imports_nothing_heavy(arguments):
     )
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["run", CONFIG, "--backend", "airflow"], 2, "found 'airflow', it must be one of beam, kfp-local"),
+        (["retrain", CONFIG, "--cron", "0 0 * * 9"], 2, "day of the week: found '9'"),
+        (["retrain", CONFIG, "--cron", "0 0 * * 1", "--time-zone", "Mars"], 1, "--time-zone Mars: there is no such"),
+        (["compile", CONFIG, "--data", "/here/VOC2012"], 2, "found '/here/VOC2012', a path that the step Segmentation"),
+        (["compile", CONFIG, "--data", "s3://bucket/voc", "-o", "gone/pipeline.yaml"], 1, "it cannot be written"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_words(tmp_path, arguments, code, message):
+    done = deeplab(*arguments, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert message in " ".join(done.stderr.replace("│", " ").split())
+    assert "Traceback" not in done.stderr
+
+
+def test_compile_writes_what_kubeflow_takes(tmp_path):
+    done = deeplab("compile", CONFIG, "--data", "s3://bucket/voc", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "11 steps in pipeline.yaml" in done.stdout
+    assert "WARNING" not in done.stderr
+    first, second = yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text())
+    assert first["schemaVersion"] == "2.1.0"
+    assert "platforms" in second
 
 
 def test_make_data_and_check(tmp_path):

@@ -71,7 +71,6 @@ def test_where_a_run_writes_unless_told(file, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     config = load_config(file)
     assert config.output_directory == tmp_path / "runs" / "try"
-    assert config.push_directory == tmp_path / "runs" / "try" / "serving_model"
 
 
 @pytest.mark.parametrize(
