@@ -1,0 +1,93 @@
+"""Trains outside the pipeline, as one of several workers: `python -m kubeflow.training_worker`.
+
+Every worker runs the same command and has its own TF_CONFIG; all train one network, and the first writes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from components import files
+from trainer.features import TRAIN_SPLIT
+
+LOGGER = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Reads the command line and trains."""
+    parser = argparse.ArgumentParser(prog="python -m kubeflow.training_worker", description=__doc__)
+    parser.add_argument("--examples", required=True, help="URI of the examples, with a folder for each split.")
+    parser.add_argument("--transform-graph", required=True, help="URI of Transform's graph.")
+    parser.add_argument("--settings", required=True, help="trainer.settings.TrainerSettings as JSON.")
+    parser.add_argument("--output", required=True, help="URI that the model is written to.")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    # It tells of every reduction.
+    logging.getLogger("tensorflow").setLevel(logging.WARNING)
+    import tensorflow as tf
+
+    try:
+        train(options.examples, options.transform_graph, json.loads(options.settings), options.output)
+    except (tf.errors.UnavailableError, tf.errors.DeadlineExceededError) as error:
+        told = " ".join(str(error).split())
+        raise SystemExit(f"another worker has ended or does not answer, so this one ends too: {told}") from error
+
+
+def train(examples: str, transform_graph: str, settings: dict, output: str) -> None:
+    """Does what the pipeline's Trainer does, with the same function.
+
+    Args:
+        examples: URI or path of SegmentationExampleGen's examples.
+        transform_graph: URI or path of Transform's graph.
+        settings: a `TrainerSettings` as a dictionary.
+        output: URI or path of the model: `Format-Serving` in it is the SavedModel, as in TFX's Model artifact.
+
+    Raises:
+        OSError: something cannot be read or written.
+        ValueError: the batch cannot be dealt out evenly.
+        WeightsError: the weights to start from are of another network.
+        DivergedError: the loss is no longer a number.
+    """
+    # They take half a minute, and the command's --help should not.
+    from tfx.components.trainer.fn_args_utils import FnArgs
+
+    from trainer import run
+
+    with tempfile.TemporaryDirectory() as directory:
+        work = Path(directory)
+        split = f"Split-{TRAIN_SPLIT}"
+        train_files = _fetched(files.join(examples, split), work / "examples")
+        model = work / "model"
+        run.run_fn(
+            FnArgs(
+                train_files=[f"{train_files}/*"],
+                transform_output=_fetched(transform_graph, work / "transform_graph"),
+                serving_model_dir=str(model / "Format-Serving"),
+                model_run_dir=str(model),
+                custom_config={"settings": settings},
+            )
+        )
+        if not model.exists():
+            LOGGER.info("done; the first worker writes the model")
+            return
+        files.upload_folder(str(model), output)
+    LOGGER.info("the model is in %s", output)
+
+
+def _fetched(uri: str, folder: Path) -> str:
+    """A path of what lies at a URI: TensorFlow reads few object stores itself."""
+    if not files.is_remote(uri):
+        if not Path(uri).is_dir():
+            raise FileNotFoundError(f"there is no folder {uri}")
+        return uri
+    files.download_folder(uri, str(folder))
+    return str(folder)
+
+
+if __name__ == "__main__":
+    main()
