@@ -28,7 +28,7 @@ INPUT = {
 
 def filled(*arguments: str) -> list[str]:
     executor_input: Any = json_format.ParseDict(INPUT, pipeline_spec_pb2.ExecutorInput())
-    return command_line(list(arguments), executor_input, lambda uri: f"/root{local_path(uri)}")
+    return command_line(list(arguments), executor_input, lambda uri: f"/pod{local_path(uri)}")
 
 
 @pytest.mark.parametrize(
@@ -40,10 +40,10 @@ def filled(*arguments: str) -> list[str]:
         ("{{$.inputs.parameters['list']}}", "[1,2]"),
         ("{{$.inputs.parameters['nothing']}}", ""),
         ("{{$.inputs.artifacts['data'].uri}}", "gs://bucket/data"),
-        ("{{$.inputs.artifacts['data'].path}}", "/root/gcs/bucket/data"),
+        ("{{$.inputs.artifacts['data'].path}}", "/pod/gcs/bucket/data"),
         ("{{$.inputs.artifacts['page'].uri}}", "https://example.org/x"),
         ("{{$.outputs.artifacts['model'].uri}}", "s3://bucket/model"),
-        ("{{$.outputs.artifacts['model'].path}}", "/root/s3/bucket/model"),
+        ("{{$.outputs.artifacts['model'].path}}", "/pod/s3/bucket/model"),
         ("{{$.outputs.parameters['size'].output_file}}", "/tmp/kfp/outputs/size"),
         ("{{$.inputs.parameters['tricky']}}", "{{$}}"),
         # What the launcher does not know stays.
