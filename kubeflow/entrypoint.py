@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,7 @@ class Component(Section):
     """Flags for the executors that use Beam."""
 
 
+@cache
 def steps_code() -> str:
     """A hash of the code that the steps run."""
     return code_of(components, trainer)

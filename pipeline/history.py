@@ -8,7 +8,7 @@ from typing import Protocol
 from tfx import types
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.base.base_node import BaseNode
-from tfx.dsl.components.common.resolver import Resolver
+from tfx.dsl.components.common.resolver import Resolver, ResolverStrategy
 from tfx.types import standard_artifacts
 
 from pipeline.baseline import (
@@ -58,29 +58,28 @@ class MetadataHistory:
 
     def last_model(self, examples: types.BaseChannel) -> types.BaseChannel:
         """The last model that was blessed before these examples were made."""
-        return self._add(
-            Resolver(
-                strategy_class=LatestBlessedModelBeforeStrategy,
-                examples=examples,
-                model=types.Channel(type=standard_artifacts.Model),
-                model_blessing=types.Channel(type=standard_artifacts.ModelBlessing),
-            ).with_id(LAST_MODEL)
-        ).outputs["model"]
+        return self._blessed_model(LAST_MODEL, LatestBlessedModelBeforeStrategy, examples=examples)
 
     def baseline_model(self, candidate: types.BaseChannel) -> types.BaseChannel:
         """The last other model that was blessed."""
-        return self._add(
-            Resolver(
-                strategy_class=LatestOtherBlessedModelStrategy,
-                candidate=candidate,
-                model=types.Channel(type=standard_artifacts.Model),
-                model_blessing=types.Channel(type=standard_artifacts.ModelBlessing),
-            ).with_id(BASELINE_MODEL)
-        ).outputs["model"]
+        return self._blessed_model(BASELINE_MODEL, LatestOtherBlessedModelStrategy, candidate=candidate)
 
     def nodes(self, outcome: Sequence[BaseComponent]) -> Sequence[BaseNode]:
         """The resolvers. The metadata store keeps the outcome by itself."""
         return self._nodes
+
+    def _blessed_model(
+        self, name: str, strategy: type[ResolverStrategy], **given: types.BaseChannel
+    ) -> types.BaseChannel:
+        """The model that a strategy chooses, by what it is given, among all models and blessings."""
+        return self._add(
+            Resolver(
+                strategy_class=strategy,
+                model=types.Channel(type=standard_artifacts.Model),
+                model_blessing=types.Channel(type=standard_artifacts.ModelBlessing),
+                **given,
+            ).with_id(name)
+        ).outputs["model"]
 
     def _add(self, node: BaseNode) -> BaseNode:
         self._nodes.append(node)
