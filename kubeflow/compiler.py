@@ -152,7 +152,8 @@ def _container(config: Config, node: BaseComponent) -> spec.PipelineDeploymentCo
         command=["python", "-m", entrypoint.__name__],
         args=["--component", component.model_dump_json(), "--executor-input", "{{$}}"],
     )
-    for name, value in sorted(step.env.items()):
+    # Kubeflow's own switch for steps: without it, the package of its protocol buffers imports its compiler and clients.
+    for name, value in sorted({"_KFP_RUNTIME": "true", **step.env}.items()):
         container.env.add(name=name, value=value)
     if step.cpu:
         container.resources.resource_cpu_limit = container.resources.resource_cpu_request = step.cpu
@@ -216,7 +217,9 @@ def _add_runtime_parameters(result: spec.PipelineSpec, config: Config, settings:
         if producer not in tasks[consumer].dependent_tasks:
             tasks[consumer].dependent_tasks.append(producer)
 
-    steps = config.hps.steps or runtime_parameters.AS_CONFIGURED
+    # A number that is given holds for a warm start as well, so a default must not be one where that has its own.
+    configured = None if config.train.warm_start.has_length else config.hps.steps
+    steps = configured or runtime_parameters.AS_CONFIGURED
     runtime(
         runtime_parameters.DATA,
         P.STRING,

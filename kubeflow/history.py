@@ -35,8 +35,8 @@ class RecordedHistory:
         """The statistics of the last run that finished."""
         return self._previous.outputs[executor.STATISTICS]
 
-    def last_model(self, examples: types.BaseChannel) -> types.BaseChannel:
-        """The last model that was pushed."""
+    def last_model(self, examples: types.BaseChannel, kinds: Sequence[str]) -> types.BaseChannel:
+        """The last model that was pushed, whichever is asked for."""
         return self._previous.outputs[executor.MODEL]
 
     def baseline_model(self, candidate: types.BaseChannel) -> types.BaseChannel:
@@ -52,7 +52,7 @@ class RecordedHistory:
             records=self._records,
             min_mean_iou=self._config.eval.min_mean_iou,
             min_mean_iou_change=self._config.eval.min_mean_iou_change,
-            warm_start=self._config.train.warm_start,
+            warm_start=bool(self._config.train.earlier_models),
             statistics=statistics_gen.outputs["statistics"],
             evaluation=evaluator.outputs["evaluation"],
             blessing=evaluator.outputs["blessing"],

@@ -12,7 +12,6 @@ from kfp.pipeline_spec import pipeline_spec_pb2 as spec
 from tfx.types import Artifact, standard_artifacts
 
 from components.data_report.component import DataReportPage
-from components.files import is_remote
 from components.run_record.record import LAST_PUSHED
 from components.segmentation_example_gen.component import DataProblems
 from components.segmentation_example_gen.sources.source import SPAN
@@ -25,6 +24,7 @@ from kubeflow.local_backend.records import LocalRun
 from kubeflow.local_backend.store import Location, ObjectStore
 from pipeline.config import Config
 from pipeline.results import RunResult, result_of
+from trainer.files import is_remote
 
 if TYPE_CHECKING:
     from pipeline.local import Reporter
@@ -106,7 +106,7 @@ def result_of_run(config: Config, finished: LocalRun) -> RunResult | None:
         for artifact_type, (step, key) in OUTCOME.items()
     }
     previous = _artifact(standard_artifacts.Model, finished, "PreviousRun", "model", store)
-    started_from = previous.get_string_custom_property(LAST_PUSHED) if config.train.warm_start else ""
+    started_from = previous.get_string_custom_property(LAST_PUSHED) if config.train.earlier_models else ""
     return result_of(config, artifacts, started_from or None)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Sequence
 
-from components.files import is_remote, join
 from pipeline.beam_section import runner_of
 from pipeline.config import Config, ConfigError
 from pipeline.kubeflow_section import Volume
-from pipeline.places import Places
+from pipeline.places import Places, checkpoints_of
+from trainer.files import is_remote, join
 from trainer.settings import NAMED_WEIGHTS
 
 EXAMPLE_GEN = "SegmentationExampleGen"
@@ -38,6 +38,7 @@ def places_of(config: Config) -> Places:
         artifacts="",
         pushed_models=config.push.directory or join(folder, "serving_model"),
         problems=join(folder, "data-problems"),
+        checkpoints=checkpoints_of(config) or join(folder, "checkpoints"),
     )
 
 
@@ -74,12 +75,13 @@ def check_places(config: Config, visible: Sequence[str] = ()) -> None:
             f"beam.pipeline_args: found --runner={runner}, whose workers cannot see the files of a step on Kubeflow, "
             f"which its launcher keeps in the step's own pod; wanted is one of {', '.join(IN_THE_STEP)}"
         )
-    init_from = config.trainer_settings().train.init_from
+    weights = config.trainer_settings().train.weights
     wanted = (
         ("data.root or data.pattern", config.data_source.place, EXAMPLE_GEN),
         ("push.directory", places.pushed_models, PUSHER),
         ("push.directory", places.pushed_models, PREVIOUS_RUN),
-        ("train.init_from", None if init_from in NAMED_WEIGHTS else init_from, "Trainer"),
+        ("train.checkpoints", places.checkpoints, "Trainer"),
+        ("train.init_from", None if weights in NAMED_WEIGHTS else weights, "Trainer"),
     )
     for key, place, step in wanted:
         if place is None or is_remote(place):

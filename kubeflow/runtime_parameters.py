@@ -48,7 +48,9 @@ def with_steps(exec_properties: Mapping[str, Any], steps: int) -> dict[str, Any]
     if steps == AS_CONFIGURED:
         return dict(exec_properties)
     custom_config = json.loads(exec_properties["custom_config"])
-    custom_config["settings"]["hps"] |= {"steps": steps, "epochs": None}
+    for section in (custom_config["settings"]["hps"], custom_config["settings"]["train"]["warm_start"]):
+        section |= {"steps": None, "epochs": None}
+    custom_config["settings"]["hps"]["steps"] = steps
     return {**exec_properties, "custom_config": json.dumps(custom_config)}
 
 

@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 import yaml
 
-from components.files import is_remote
 from pipeline.config import Config, ConfigError
 from pipeline.kubeflow_section import Step
+from trainer.files import is_remote
 from trainer.settings import NAMED_WEIGHTS
 
 Kind = Literal["TFJob", "TrainJob"]
@@ -85,9 +85,11 @@ def _check(config: Config, step: Step, workers: int, places: dict[str, str]) -> 
             f"({workers} workers, each with {step.gpu.count if step.gpu else 'no'} GPUs)"
         )
     mounted = [volume.path for volume in step.volumes]
-    weights = config.trainer_settings().train.init_from
-    if weights not in NAMED_WEIGHTS:
-        places = {**places, "train.init_from": weights}
+    train = config.trainer_settings().train
+    if train.weights not in NAMED_WEIGHTS:
+        places = {**places, "train.init_from": train.weights}
+    if train.checkpoints is not None:
+        places = {**places, "train.checkpoints": train.checkpoints}
     for origin, place in places.items():
         if not is_remote(place) and not any(PurePosixPath(place).is_relative_to(path) for path in mounted):
             found = ", ".join(mounted) or "none"

@@ -12,8 +12,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from components import files
-from trainer.features import TRAIN_SPLIT
+from trainer import files
+from trainer.features import EVAL_SPLIT, TRAIN_SPLIT
 
 LOGGER = logging.getLogger(__name__)
 
@@ -56,20 +56,29 @@ def train(examples: str, transform_graph: str, settings: dict, output: str) -> N
     # They take half a minute, and the command's --help should not.
     from tfx.components.trainer.fn_args_utils import FnArgs
 
+    import trainer
+    from pipeline.code import code_of
     from trainer import run
 
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
-        split = f"Split-{TRAIN_SPLIT}"
-        train_files = _fetched(files.join(examples, split), work / "examples")
+        train_files, eval_files = (
+            files.fetched(files.join(examples, f"Split-{split}"), str(work / "examples" / split))
+            for split in (TRAIN_SPLIT, EVAL_SPLIT)
+        )
         model = work / "model"
         run.run_fn(
             FnArgs(
                 train_files=[f"{train_files}/*"],
-                transform_output=_fetched(transform_graph, work / "transform_graph"),
+                eval_files=[f"{eval_files}/*"],
+                transform_output=files.fetched(transform_graph, str(work / "transform_graph")),
                 serving_model_dir=str(model / "Format-Serving"),
                 model_run_dir=str(model),
-                custom_config={"settings": settings},
+                custom_config={
+                    "settings": settings,
+                    "checkpoints": settings["train"]["checkpoints"],
+                    "code": code_of(trainer),
+                },
             )
         )
         if not model.exists():
@@ -77,16 +86,6 @@ def train(examples: str, transform_graph: str, settings: dict, output: str) -> N
             return
         files.upload_folder(str(model), output)
     LOGGER.info("the model is in %s", output)
-
-
-def _fetched(uri: str, folder: Path) -> str:
-    """A path of what lies at a URI: TensorFlow reads few object stores itself."""
-    if not files.is_remote(uri):
-        if not Path(uri).is_dir():
-            raise FileNotFoundError(f"there is no folder {uri}")
-        return uri
-    files.download_folder(uri, str(folder))
-    return str(folder)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,14 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 JOB_SERVICE_START_S = 120
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_arguments() -> Iterator[None]:
+    """Hides pytest's command line: TFX's Beam executors read it for flags of theirs, where -v wants a number."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", sys.argv[:1])
+        yield
+
+
 @pytest.fixture(scope="session")
 def devkit_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A devkit of 12 train and 4 val pictures. Read it only; `devkit_copy` may be changed."""

@@ -8,7 +8,6 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
-from components import files
 from components.data_report.page import data_page
 from components.example_validator.anomalies import find_anomalies
 from components.example_validator.executor import (
@@ -19,6 +18,7 @@ from components.example_validator.executor import (
     read_statistics,
 )
 from components.segmentation_example_gen import problem_page
+from trainer import files
 from trainer.labels import Labels
 
 PROBLEMS = "problems"

@@ -5,15 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import tensorflow_data_validation as tfdv
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx import types
-from tfx.components.example_validator.executor import (
-    ARTIFACT_PROPERTY_BLESSED_KEY,
-    BLESSED_VALUE,
-    DEFAULT_FILE_NAME,
-    NOT_BLESSED_VALUE,
-)
-from tfx.components.statistics_gen import stats_artifact_utils
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, writer_utils
@@ -25,6 +19,12 @@ SCHEMA = "schema"
 PREVIOUS_STATISTICS = "previous_statistics"
 STOP_ON_ANOMALIES = "stop_on_anomalies"
 ANOMALIES = "anomalies"
+
+# TFX's names. What TFX's components call them by is not imported: any module of `tfx.components` brings all of them.
+STATISTICS_FILE = "FeatureStats.pb"
+ANOMALIES_FILE = "SchemaDiff.pb"
+BLESSED = "blessed"
+"""Custom property of the anomalies: by split, 1 if there are none and else 0."""
 
 
 class Executor(base_executor.BaseExecutor):
@@ -56,9 +56,9 @@ class Executor(base_executor.BaseExecutor):
         blessed = {}
         for split, of_split in anomalies.items():
             folder = artifact_utils.get_split_uri([output], split)
-            writer_utils.write_anomalies(os.path.join(folder, DEFAULT_FILE_NAME), of_split)
-            blessed[split] = NOT_BLESSED_VALUE if sentences({split: of_split}) else BLESSED_VALUE
-        output.set_json_value_custom_property(ARTIFACT_PROPERTY_BLESSED_KEY, blessed)
+            writer_utils.write_anomalies(os.path.join(folder, ANOMALIES_FILE), of_split)
+            blessed[split] = 0 if sentences({split: of_split}) else 1
+        output.set_json_value_custom_property(BLESSED, blessed)
 
 
 def read_statistics(artifacts: list[types.Artifact] | None) -> dict[str, Statistics] | None:
@@ -67,7 +67,7 @@ def read_statistics(artifacts: list[types.Artifact] | None) -> dict[str, Statist
         return None
     artifact = artifact_utils.get_single_instance(artifacts)
     return {
-        split: stats_artifact_utils.load_statistics(artifact, split).proto()
+        split: tfdv.load_stats_binary(os.path.join(artifact_utils.get_split_uri([artifact], split), STATISTICS_FILE))
         for split in artifact_utils.decode_split_names(artifact.split_names)
     }
 

@@ -12,7 +12,6 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from components import files
 from components.run_record.record import (
     ABSENT,
     LAST_PUSHED,
@@ -25,6 +24,7 @@ from components.run_record.record import (
     read_record,
     write_record,
 )
+from trainer import files
 
 RECORDS = "records"
 PUSHED_MODELS = "pushed_models"

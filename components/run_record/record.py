@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import ConfigDict, ValidationError
 
-from components import files
+from trainer import files
 from trainer.section import Section
 
 RECORD_FILE = "last_run.json"
@@ -44,7 +44,7 @@ class Record(Section):
     mean_iou: float
     """Of the new model."""
     baseline_mean_iou: float | None
-    """Of the last pushed model on the same pictures; None if there was none."""
+    """Of the last pushed model on the same pictures; None if there was none of the same classes."""
     blessed: bool
     reasons: tuple[str, ...]
     """Why it was not, a sentence each."""

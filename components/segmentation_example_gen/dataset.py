@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from components import files
 from components.segmentation_example_gen.pairs import Pair
 from components.segmentation_example_gen.problems import DataError, Problem
 from components.segmentation_example_gen.sources.source import SPAN, Source
+from trainer import files
 from trainer.features import EVAL_SPLIT, TRAIN_SPLIT
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 
-from tfx.components.example_gen import utils
 from tfx.dsl.components.base import base_driver
 from tfx.orchestration import data_types_utils, metadata
 from tfx.orchestration.portable import base_driver as portable_base_driver
@@ -16,6 +15,9 @@ from components.segmentation_example_gen.pairs import fingerprint
 from components.segmentation_example_gen.sources import DATA
 
 EXAMPLES = "examples"
+SPAN = "span"
+FINGERPRINT = "input_fingerprint"
+"""Execution property, and custom property of the examples; both names are TFX's."""
 SPANS = "spans"
 """Custom property of the examples: the numbers of all their spans, separated by commas."""
 
@@ -39,8 +41,8 @@ class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):
         """
         dataset = read_dataset(DATA.validate_json(execution_info.exec_properties["data"]))
         found = {
-            utils.FINGERPRINT_PROPERTY_NAME: fingerprint(dataset.splits, dataset.problems),
-            utils.SPAN_PROPERTY_NAME: max(dataset.spans, default=0),
+            FINGERPRINT: fingerprint(dataset.splits, dataset.problems),
+            SPAN: max(dataset.spans, default=0),
         }
         output = driver_output_pb2.DriverOutput()
         for key, value in {**execution_info.exec_properties, **found}.items():
@@ -48,8 +50,8 @@ class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):
         for key, (given,) in execution_info.output_dict.items():
             artifact = copy.deepcopy(given.mlmd_artifact)
             if key == EXAMPLES:
-                artifact.custom_properties[utils.FINGERPRINT_PROPERTY_NAME].string_value = found["input_fingerprint"]
+                artifact.custom_properties[FINGERPRINT].string_value = found[FINGERPRINT]
                 artifact.custom_properties[SPANS].string_value = ", ".join(map(str, dataset.spans))
-                artifact.properties["span"].int_value = max(dataset.spans, default=0)
+                artifact.properties[SPAN].int_value = max(dataset.spans, default=0)
             output.output_artifacts[key].artifacts.append(artifact)
         return output

@@ -16,24 +16,25 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 from tfx import types
-from tfx.components.example_gen import utils
-from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_beam_executor
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
-from components.files import name
 from components.segmentation_example_gen import problem_page
 from components.segmentation_example_gen.dataset import read_dataset
-from components.segmentation_example_gen.driver import EXAMPLES
+from components.segmentation_example_gen.driver import EXAMPLES, FINGERPRINT
 from components.segmentation_example_gen.pairs import Pair, Sample, problems_of, read_pair
 from components.segmentation_example_gen.problems import DataError, Problem
 from components.segmentation_example_gen.quarantine import quarantine
 from components.segmentation_example_gen.sources import DATA
 from trainer import features
+from trainer.files import name
 from trainer.labels import IGNORE_LABEL, Labels
 
 PROBLEMS = "problems"
+PAYLOAD_FORMAT = "payload_format"
+FILE_FORMAT = "file_format"
+"""TFX's names of the examples' custom properties, by which its components find their reader."""
 PAIRS_PER_SHARD = 256
 """Some 25 MB of VOC pictures: small enough to spread over workers, large enough to read without a pause."""
 
@@ -68,11 +69,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         examples.split_names = artifact_utils.encode_split_names(sorted(dataset.splits))
         # TFX's one name for TFRecords. JPEGs do not get smaller by gzip, so these are plain; readers, TFX's and ours,
         # go by the end of a file's name.
-        examples_utils.set_payload_format(examples, example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
-        examples_utils.set_file_format(examples, "tfrecords_gzip")
-        examples.set_string_custom_property(
-            utils.FINGERPRINT_PROPERTY_NAME, exec_properties.get(utils.FINGERPRINT_PROPERTY_NAME, "")
-        )
+        examples.set_string_custom_property(FILE_FORMAT, "tfrecords_gzip")
+        payload_format = example_gen_pb2.PayloadFormat.Name(example_gen_pb2.PayloadFormat.FORMAT_TF_EXAMPLE)
+        examples.set_string_custom_property(PAYLOAD_FORMAT, payload_format)
+        examples.set_string_custom_property(FINGERPRINT, exec_properties.get(FINGERPRINT, ""))
 
         shards = []
         for split, pairs in dataset.splits.items():

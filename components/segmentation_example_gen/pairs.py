@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from components.files import fingerprints
 from components.segmentation_example_gen.masks import Mask
 from components.segmentation_example_gen.pictures import Picture, read_picture
 from components.segmentation_example_gen.problems import DataError, Problem, refusal
+from trainer.files import fingerprints
 from trainer.labels import Labels
 
 

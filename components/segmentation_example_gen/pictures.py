@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
-from components.files import name, read_bytes
 from components.segmentation_example_gen.problems import DataError, refusal
+from trainer.files import name, read_bytes
 
 MAX_PIXELS = 100_000_000
 """Of one picture or mask: some 300 MB once decoded. A small file can claim more than any machine holds."""

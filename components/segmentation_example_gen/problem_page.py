@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
-from components import files, pages
+from components import pages
 from components.segmentation_example_gen.dataset import DataSet
 from components.segmentation_example_gen.pictures import MAX_PIXELS
 from components.segmentation_example_gen.problems import Problem
+from trainer import files
 from trainer.labels import VOC_PALETTE
 
 PROBLEMS_FILE = "problems.json"

@@ -16,7 +16,7 @@ from tensorflow_model_analysis.metrics.metric_types import (
     StandardMetricInputsPreprocessor,
 )
 
-from components.segmentation_metrics import counts
+from trainer import confusion
 
 MEAN_IOU = "mean_iou"
 PIXEL_ACCURACY = "pixel_accuracy"
@@ -94,5 +94,5 @@ class _Derive:
 
     def __call__(self, metrics: dict) -> dict:
         matrix = metrics[self._sum_key]
-        values = [counts.mean_iou(matrix), counts.pixel_accuracy(matrix), *counts.iou_per_class(matrix)]
+        values = [confusion.mean_iou(matrix), confusion.pixel_accuracy(matrix), *confusion.iou_per_class(matrix)]
         return dict(zip(self._keys, map(float, values), strict=True))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from kfp.kubernetes import kubernetes_executor_config_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 import trainer
+from kubeflow import entrypoint
 from kubeflow.compiler import compile_pipeline, quantity
 from kubeflow.entrypoint import steps_code
 from kubeflow.package import Package, PackageError
@@ -73,6 +76,23 @@ def test_the_sdk_loads_it(package):
 
 def test_nothing_in_it_is_resolved_or_imported(executors):
     assert all(set(executor) == {"container"} for executor in executors.values())
+
+
+def test_our_own_steps_wait_for_no_component_but_themselves(executors):
+    steps = [entrypoint.Component.model_validate_json(item["container"]["args"][1]) for item in executors.values()]
+    paths = [path for step in steps for path in (step.executor, step.driver) if path and path.startswith("components.")]
+    # The Evaluator's is TFX's own but for a detail, and judging takes all that it brings.
+    modules = sorted({path.rpartition(".")[0] for path in paths} - {"components.evaluator.executor"})
+    code = (
+        f"import sys, kubeflow.entrypoint, {', '.join(modules)}\n"
+        "heavy = {'tfx.components', 'tensorflow_model_analysis', 'kfp.client'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    environments = [{each["name"]: each["value"] for each in item["container"]["env"]} for item in executors.values()]
+    environment = {**os.environ, **environments[0]}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "components.pusher.executor" in modules
 
 
 def test_names_are_such_as_kubernetes_takes(package, tasks):
@@ -141,7 +161,7 @@ def test_the_trainer_gets_its_nodes(package, tasks, executors):
     assert container["resources"]["resourceCpuLimit"] == "7500m"
     assert container["resources"]["cpuLimit"] == 7.5
     assert container["resources"]["memoryLimit"] == pytest.approx(34.36, abs=0.01)
-    assert {item["name"] for item in container["env"]} == {"AWS_ENDPOINT_URL", "NCCL_DEBUG"}
+    assert {item["name"] for item in container["env"]} == {"AWS_ENDPOINT_URL", "NCCL_DEBUG", "_KFP_RUNTIME"}
     assert tasks["Trainer"]["retryPolicy"]["maxRetryCount"] == 5
     pod = package.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-Trainer"]
     assert pod["nodeSelector"]["labels"] == {"cloud.google.com/gke-accelerator": "nvidia-l4"}
@@ -168,6 +188,11 @@ def test_another_setting_is_another_version(package):
 
 def test_epochs_leave_the_number_of_steps_open():
     assert compiled("hps.steps=null", "hps.epochs=3").parameters["steps"]["defaultValue"] == 0
+
+
+def test_a_warm_start_of_another_length_leaves_the_number_of_steps_open():
+    assert compiled("train.warm_start={steps: 30}").parameters["steps"]["defaultValue"] == 0
+    assert compiled("train.warm_start={lr: 0.1}").parameters["steps"]["defaultValue"] == 300
 
 
 def test_without_anything_for_kubernetes_there_is_one_document():

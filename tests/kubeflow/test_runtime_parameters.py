@@ -31,10 +31,14 @@ def test_the_newest_span_is_the_newest_whatever_is_configured():
     assert source({"data": "", "span": 5}, pattern="/week-{SPAN}", span=3)["span"] == 5
 
 
-def test_steps_take_the_place_of_epochs():
-    properties = {"custom_config": json.dumps({"settings": {"hps": {"steps": None, "epochs": 2.0, "lr": 0.1}}})}
-    changed = json.loads(apply(properties, {"steps": 7})["custom_config"])
-    assert changed["settings"]["hps"] == {"steps": 7, "epochs": None, "lr": 0.1}
+def test_steps_take_the_place_of_epochs_and_of_a_warm_start_s_length():
+    hps = {"steps": None, "epochs": 2.0, "lr": 0.1}
+    warm_start = {"steps": 3, "epochs": None, "lr": 0.01}
+    settings = {"hps": hps, "train": {"warm_start": warm_start}}
+    properties = {"custom_config": json.dumps({"settings": settings})}
+    changed = json.loads(apply(properties, {"steps": 7})["custom_config"])["settings"]
+    assert changed["hps"] == {"steps": 7, "epochs": None, "lr": 0.1}
+    assert changed["train"]["warm_start"] == {"steps": None, "epochs": None, "lr": 0.01}
     assert apply(properties, {"steps": 0}) == properties
 
 

@@ -10,11 +10,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from components import files
 from components.segmentation_example_gen.masks import PngMask
 from components.segmentation_example_gen.pairs import Listing, Pair
 from components.segmentation_example_gen.problems import DataError, Problem
 from components.segmentation_example_gen.sources.source import Source, folder_of, not_utf8
+from trainer import files
 from trainer.labels import Labels, NamedLabels, label_set
 from trainer.section import Section
 

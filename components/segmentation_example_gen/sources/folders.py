@@ -11,7 +11,6 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from components import files
 from components.segmentation_example_gen.masks import PngMask
 from components.segmentation_example_gen.pairs import Listing, Pair
 from components.segmentation_example_gen.pictures import SUFFIXES
@@ -24,6 +23,7 @@ from components.segmentation_example_gen.sources.source import (
     not_utf8,
     text_of,
 )
+from trainer import files
 from trainer.section import Section
 
 

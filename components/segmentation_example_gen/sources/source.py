@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from components import files
 from components.segmentation_example_gen.pairs import Listing
 from components.segmentation_example_gen.problems import DataError, Problem
+from trainer import files
 from trainer.features import EVAL_SPLIT, TEST_SPLIT, TRAIN_SPLIT
 from trainer.labels import VOC2012, NamedLabels
 from trainer.section import Integer, Number, Positive, Section

@@ -10,9 +10,9 @@ from tensorflow_model_analysis.evaluators.metrics_plots_and_validations_evaluato
 )
 from tensorflow_model_analysis.utils.config_util import update_eval_config_with_defaults
 
-from components.segmentation_metrics import counts
 from pipeline.config import Eval
 from pipeline.pipeline import BASELINE, CANDIDATE, eval_config
+from trainer import confusion
 from trainer.labels import VOC2012
 
 RNG = np.random.default_rng(0)
@@ -40,12 +40,12 @@ def test_metrics_of_the_sum_of_the_matrices(has_baseline):
         metrics = {(key.name, key.model_name, key.is_diff): value for key, value in by_key.items()}
         assert slice_key == ()
         for name, total in totals.items():
-            assert metrics["mean_iou", name, False] == pytest.approx(counts.mean_iou(total), rel=1e-12)
-            assert metrics["pixel_accuracy", name, False] == pytest.approx(counts.pixel_accuracy(total))
-            for class_name, iou in zip(VOC2012.names, counts.iou_per_class(total), strict=True):
+            assert metrics["mean_iou", name, False] == pytest.approx(confusion.mean_iou(total), rel=1e-12)
+            assert metrics["pixel_accuracy", name, False] == pytest.approx(confusion.pixel_accuracy(total))
+            for class_name, iou in zip(VOC2012.names, confusion.iou_per_class(total), strict=True):
                 assert metrics[f"iou/{class_name}", name, False] == pytest.approx(iou)
         if has_baseline:
-            difference = counts.mean_iou(totals[CANDIDATE]) - counts.mean_iou(totals[BASELINE])
+            difference = confusion.mean_iou(totals[CANDIDATE]) - confusion.mean_iou(totals[BASELINE])
             assert metrics["mean_iou", CANDIDATE, True] == pytest.approx(difference)
 
     with beam.Pipeline(runner="FnApiRunner") as pipeline:

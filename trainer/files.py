@@ -1,4 +1,4 @@
-"""Files of a data folder, on this machine or in an object store (`gs://`, `s3://`, or whatever fsspec knows)."""
+"""Files on this machine or in an object store (`gs://`, `s3://`, or whatever fsspec knows)."""
 
 from __future__ import annotations
 
@@ -102,6 +102,24 @@ def list_folders(folder: str) -> list[str]:
         return [name(entry["name"]) for entry in system.ls(path, detail=True) if entry["type"] == "directory"]
 
 
+def is_file(uri: str) -> bool:
+    """Whether a file is there; what cannot be read is none."""
+    if not is_remote(uri):
+        return Path(uri).is_file()
+    with _store(uri) as (system, path):
+        return system.isfile(path)
+
+
+def files_at(uri: str) -> list[str]:
+    """The file, or the files in the folder and in those inside it, that a path or URI stands for.
+
+    Raises:
+        FileNotFoundError: there is neither.
+        OSError: it cannot be read.
+    """
+    return [uri] if is_file(uri) else [join(uri, file) for file in sorted(list_files(uri, recursive=True))]
+
+
 def fingerprints(uris: Iterable[str]) -> dict[str, str]:
     """What tells the contents of files apart: a hash of the bytes, or what the object store says of them.
 
@@ -173,11 +191,30 @@ def upload_folder(folder: str, uri: str, *, last: str | None = None) -> None:
     for file in sorted(_local_files(Path(folder), recursive=True), key=lambda file: (file == last, file)):
         target = join(uri, file)
         if is_remote(uri):
-            with _store(target) as (system, path):
-                system.put_file(str(Path(folder, file)), path)
+            upload_file(str(Path(folder, file)), target)
         else:
             Path(target).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(Path(folder, file), target)
+
+
+def upload_file(file: str, uri: str) -> None:
+    """Copies a file of this machine into an object store, where it is there whole or not at all.
+
+    Raises:
+        OSError: it cannot be read or written.
+    """
+    with _store(uri) as (system, path):
+        system.put_file(file, path)
+
+
+def remove(uri: str) -> None:
+    """Removes a file, or a folder with all that is in it, from an object store.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    with _store(uri) as (system, path):
+        system.rm(path, recursive=True)
 
 
 def download_folder(uri: str, folder: str) -> None:
@@ -195,6 +232,31 @@ def download_folder(uri: str, folder: str) -> None:
                 system.get_file(path, str(target))
         else:
             shutil.copyfile(Path(uri, file), target)
+
+
+def fetched(uri: str, folder: str) -> str:
+    """A path of this machine where the file or folder of a URI is: a copy, or the path that it is already.
+
+    Args:
+        uri: URI or path.
+        folder: that a copy is put into.
+
+    Raises:
+        FileNotFoundError: there is neither.
+        OSError: it cannot be read.
+    """
+    if not is_remote(uri):
+        if not Path(uri).exists():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), uri)
+        return uri
+    target = Path(folder, name(uri))
+    if is_file(uri):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _store(uri) as (system, path):
+            system.get_file(path, str(target))
+    else:
+        download_folder(uri, str(target))
+    return str(target)
 
 
 @cache

@@ -20,12 +20,12 @@ import pytest
 from gcp_storage_emulator.server import create_server
 from moto.server import ThreadedMotoServer
 
-from components import files
 from components.segmentation_example_gen.dataset import read_dataset
 from components.segmentation_example_gen.pairs import fingerprint, read_pair
 from components.segmentation_example_gen.problems import DataError
 from components.segmentation_example_gen.sources import FolderData, VocData
 from components.segmentation_example_gen.sources.folders import FolderSplit, FolderSplits
+from trainer import files
 
 SERVER_LOGS = {"s3": "werkzeug", "gs": "gcp_storage_emulator.server"}
 """They log each request, as `GET /path?query`."""
@@ -253,6 +253,45 @@ def test_a_folder_goes_there_and_back(bucket, tmp_path):
     assert (tmp_path / "back" / "variables" / "data").read_text() == "weights"
     with pytest.raises(FileNotFoundError):
         files.download_folder(f"{bucket.uri}/gone", str(tmp_path / "nothing"))
+
+
+def test_a_file_and_a_folder_are_fetched_to_this_machine(bucket, tmp_path):
+    folder = folder_of(tmp_path, saved_model="graph", variables__data="weights")
+    files.upload_folder(str(folder), f"{bucket.uri}/models/1")
+    copy = Path(files.fetched(f"{bucket.uri}/models/1", str(tmp_path / "here")))
+    assert copy.is_relative_to(tmp_path / "here")
+    assert sorted(files.list_files(str(copy), recursive=True)) == ["saved_model", "variables/data"]
+    file = files.fetched(f"{bucket.uri}/models/1/variables/data", str(tmp_path / "here"))
+    assert Path(file).read_text() == "weights"
+    with pytest.raises(FileNotFoundError):
+        files.fetched(f"{bucket.uri}/models/2", str(tmp_path / "here"))
+
+
+def test_what_is_on_this_machine_is_not_copied(tmp_path):
+    assert files.fetched(str(tmp_path), str(tmp_path / "here")) == str(tmp_path)
+    assert not (tmp_path / "here").exists()
+    with pytest.raises(FileNotFoundError, match="gone"):
+        files.fetched(str(tmp_path / "gone"), str(tmp_path / "here"))
+
+
+def test_the_weights_in_a_bucket_are_read_and_other_contents_are_noticed(bucket, tmp_path):
+    from pipeline.config import ConfigError, load_config
+    from pipeline.pipeline import weights_fingerprint
+
+    config = tmp_path / "config.yaml"
+    place = f"{bucket.uri}/models/1"
+    config.write_text(f"name: x\nbase_model: MobileNetV2\ntrain: {{init_from: [latest_blessed, '{place}']}}\n")
+    with pytest.raises(ConfigError, match=rf"train\.init_from: {place} cannot be read: No such file"):
+        weights_fingerprint(load_config(config))
+    found = set()
+    for content in (b"one", b"two"):
+        bucket.put("models/1/variables/data", content)
+        found.add(weights_fingerprint(load_config(config)))
+    bucket.put("models/1/assets.extra/labels.json", b"classes")
+    found.add(weights_fingerprint(load_config(config)))
+    assert len(found) == 3
+    place = f"{place}/variables/data"
+    assert weights_fingerprint(load_config(config, overrides=[f"train.init_from={place}"])) is not None
 
 
 def test_a_blessed_model_is_pushed_into_a_bucket_and_found_there(bucket, tmp_path):

@@ -1,0 +1,1 @@
+"""Judges models, and compares those that can be compared."""
