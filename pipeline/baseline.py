@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import ml_metadata as mlmd
 from ml_metadata.proto import metadata_store_pb2
 from tfx import types
 from tfx.dsl.components.common.resolver import ResolverStrategy
 from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
+
+from trainer.settings import LATEST_BLESSED, LATEST_PUSHED
 
 
 class LatestOtherBlessedModelStrategy(ResolverStrategy):
@@ -29,21 +33,49 @@ class LatestOtherBlessedModelStrategy(ResolverStrategy):
         return {**(resolved or {"model": [], "model_blessing": []}), "candidate": input_dict["candidate"]}
 
 
-class LatestBlessedModelBeforeStrategy(ResolverStrategy):
-    """The latest blessed model that was there before the examples.
+class EarlierModelStrategy(ResolverStrategy):
+    """The latest blessed, or latest pushed, model that was there before the examples.
 
     A repeated run, whose examples come from the cache, so starts from the same model as before, and need not train
     again; a new span starts from the last good model.
+
+    Args:
+        kinds: those of `trainer.settings.EARLIER_MODELS` that are looked for; the first that there is is taken.
     """
+
+    def __init__(self, kinds: Sequence[str]):
+        self._kinds = kinds
 
     def resolve_artifacts(
         self, store: mlmd.MetadataStore, input_dict: dict[str, list[types.Artifact]]
     ) -> dict[str, list[types.Artifact]] | None:
-        """Resolves `model` and `model_blessing` to one artifact each, or none; `examples` stay as they are."""
+        """Resolves `model` to one artifact, or none; `examples` stay as they are."""
         first = min(artifact.id for artifact in input_dict["examples"])
-        earlier = {key: [item for item in input_dict[key] if item.id < first] for key in ("model", "model_blessing")}
-        resolved = LatestBlessedModelStrategy().resolve_artifacts(store, earlier)
-        return {**(resolved or {"model": [], "model_blessing": []}), "examples": input_dict["examples"]}
+        earlier = {
+            key: [artifact for artifact in artifacts if artifact.id < first] for key, artifacts in input_dict.items()
+        }
+        finders = {LATEST_BLESSED: _latest_blessed, LATEST_PUSHED: _latest_pushed}
+        found = (finders[kind](store, earlier) for kind in self._kinds)
+        return {
+            "model": next((models for models in found if models), []),
+            # Put out, they would look as if the resolver had made them.
+            "model_blessing": [],
+            "pushed_model": [],
+            "examples": input_dict["examples"],
+        }
+
+
+def _latest_blessed(store: mlmd.MetadataStore, earlier: dict[str, list[types.Artifact]]) -> list[types.Artifact]:
+    given = {key: earlier[key] for key in ("model", "model_blessing")}
+    resolved = LatestBlessedModelStrategy().resolve_artifacts(store, given)
+    return resolved["model"] if resolved else []
+
+
+def _latest_pushed(store: mlmd.MetadataStore, earlier: dict[str, list[types.Artifact]]) -> list[types.Artifact]:
+    """The model that the last Pusher took which did push."""
+    pushed = [artifact for artifact in earlier["pushed_model"] if artifact.get_int_custom_property("pushed")]
+    taken = _inputs_of_producers(store, sorted(pushed, key=lambda artifact: artifact.id)[-1:])
+    return [model for model in earlier["model"] if model.id in taken]
 
 
 class PreviousStatisticsStrategy(ResolverStrategy):

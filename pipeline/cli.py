@@ -358,6 +358,47 @@ def _check_pairs(config: Config, dataset: DataSet, console: Console) -> list[Pro
     return problems
 
 
+def _writable(file: Path) -> Path:
+    """Refuses what cannot be written before anything is computed."""
+    if file.suffix.lower() != ".png":
+        raise CommandError(f"--output-file {file}: found the suffix {file.suffix or '(none)'}, it must be .png")
+    if not file.parent.is_dir():
+        raise CommandError(f"--output-file {file}: there is no folder {file.parent}; make it, or give another")
+    return file
+
+
+@app.command()
+def show_batch(
+    config_file: ConfigFile,
+    data: DataFolder = None,
+    overrides: Overrides = None,
+    step: Annotated[int, typer.Option(min=0, metavar="K", help="Which step's batch, counted from 0.")] = 0,
+    output_file: Annotated[
+        Path, typer.Option(metavar="FILE", callback=_writable, help="The sheet, a .png file.")
+    ] = Path("batch.png"),
+) -> None:
+    """Draw what the model will see in a step of training: pictures as augmented, labels in colours, and both.
+
+    Nothing else of the data is decoded and no pipeline is run. Order and augmentation are those of training, unless it
+    leaves unsound pairs out, as data.max_quarantined may allow.
+    """
+    config = load_config(config_file, overrides=overrides or (), data=data, warn=_warn)
+    dataset = _read_dataset(config)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from components.segmentation_example_gen.problems import DataError
+    from pipeline import batch_sheet
+
+    try:
+        ids = batch_sheet.write(config, dataset, step, output_file)
+    except DataError as error:
+        raise DataRefusedError(f"{config.data.place}: the data are not sound", error.problems) from error
+    except OSError as error:
+        raise CommandError(f"--output-file {output_file}: it cannot be written ({error}); give another") from error
+    Console(highlight=False, soft_wrap=True).print(
+        escape(f"{output_file}: the {len(ids)} pictures of step {step}: {', '.join(ids)}")
+    )
+
+
 @app.command()
 def make_data(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where VOCdevkit/VOC2012 is made.")],

@@ -20,7 +20,6 @@ from pydantic import (
     model_validator,
 )
 
-from components.files import is_remote
 from components.segmentation_example_gen.sources import Data, kind_of_tag
 from components.segmentation_example_gen.sources.source import SPAN, Source, placed_at
 from components.segmentation_example_gen.sources.source import Folder as StoreFolder
@@ -28,8 +27,11 @@ from components.segmentation_example_gen.sources.voc import VocData
 from pipeline.beam_section import Beam
 from pipeline.kubeflow_section import ROOT_SCHEMES, Kubeflow
 from pipeline.seed_config import from_seed, is_seed_config
+from trainer.files import is_remote
 from trainer.section import Integer, Number, Section, sections_in
 from trainer.settings import (
+    EARLIER_MODELS,
+    IMAGENET,
     NAMED_WEIGHTS,
     Augmentation,
     BackboneName,
@@ -133,7 +135,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _imagenet_weights_exist(self) -> Config:
         alpha = self.nn_arch.mv2_depth_multiplier
-        if self.base_model == "MobileNetV2" and self.train.init_from == "imagenet" and alpha not in IMAGENET_ALPHAS:
+        if self.base_model == "MobileNetV2" and self.train.weights == IMAGENET and alpha not in IMAGENET_ALPHAS:
             raise ValueError(
                 f"nn_arch.mv2_depth_multiplier is {alpha}, for which there are no ImageNet weights; with "
                 f"train.init_from imagenet it must be one of {', '.join(map(str, IMAGENET_ALPHAS))}"
@@ -144,6 +146,15 @@ class Config(Section):
     def _output_strides_fit(self) -> Config:
         settings = self.trainer_settings()
         _ = settings.training_arch, settings.exported_arch
+        return self
+
+    @model_validator(mode="after")
+    def _warm_start_fits(self) -> Config:
+        try:
+            self.train.warm_start.applied_to(self.hps)
+        except ValidationError as error:
+            reasons = "; ".join(details["msg"].removeprefix("Value error, ") for details in error.errors())
+            raise ValueError(f"train.warm_start does not fit hps: {reasons}") from error
         return self
 
     @property
@@ -183,7 +194,12 @@ class Config(Section):
             hps=self.hps,
             augmentation=self.augmentation,
             labels=self.data.labels,
-            train=self.train.model_copy(update={"init_from": _absolute_weights(self.train.init_from)}),
+            train=self.train.model_copy(
+                update={
+                    "init_from": _absolute_weights(self.train),
+                    "checkpoints": self.train.checkpoints and _absolute(self.train.checkpoints),
+                }
+            ),
             eval_output_stride=(self.eval.output_stride or self.train.output_stride or self.nn_arch.output_stride),
         )
 
@@ -192,10 +208,14 @@ class Config(Section):
         return TransformSettings(base_model=self.base_model, image_size=self.nn_arch.image_size)
 
 
-def _absolute_weights(init_from: str) -> str:
-    if init_from in NAMED_WEIGHTS or is_remote(init_from):
-        return init_from
-    return str(Path(init_from).expanduser().resolve())
+def _absolute_weights(train: Train) -> tuple[str, ...]:
+    if train.weights in NAMED_WEIGHTS:
+        return train.init_from
+    return (*train.earlier_models, _absolute(train.weights))
+
+
+def _absolute(place: str) -> str:
+    return place if is_remote(place) else str(Path(place).expanduser().resolve())
 
 
 def load_config(
@@ -233,11 +253,12 @@ def load_config(
         config = Config.model_validate(values)
     except ValidationError as error:
         raise ConfigError("\n".join(f"{file}: {_in_words(details)}" for details in error.errors())) from error
-    weights = config.trainer_settings().train.init_from
+    weights = config.trainer_settings().train.weights
     if weights not in NAMED_WEIGHTS and not is_remote(weights) and not Path(weights).exists():
         raise ConfigError(
-            f"{file}: train.init_from: found {config.train.init_from!r}, and there is no such file or folder; "
-            "allowed: imagenet, none, or the path or URI of a .h5 or .keras file or of a SavedModel"
+            f"{file}: train.init_from: found {config.train.weights!r}, and there is no such file or folder; "
+            f"allowed: {', '.join([*EARLIER_MODELS, *NAMED_WEIGHTS])}, or the path or URI of a .h5 or .keras file or "
+            "of a SavedModel"
         )
     return config
 

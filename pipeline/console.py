@@ -15,17 +15,19 @@ from typing import TYPE_CHECKING
 import absl.logging
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 
-from components.files import is_remote
 from pipeline.steps import RESOLVERS
+from trainer.files import is_remote
 
 if TYPE_CHECKING:
     from pipeline.results import RunResult
 
 UNWRAPPED = 10_000
 """Characters of a line where there is no terminal."""
+BAR_WIDTH = 16
+"""Characters. It leaves room for both lines of a training's progress in a terminal of 80."""
 OUR_LOGGERS = ("pipeline", "components", "trainer")
 """Whatever these log is worth a line of the log file; their warnings, and no others, are worth the screen."""
 
@@ -109,9 +111,8 @@ class ConsoleReporter(logging.Handler):
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
+            BarColumn(bar_width=BAR_WIDTH),
             TextColumn("{task.fields[detail]}"),
-            TimeRemainingColumn(),
             console=console,
             transient=True,
             disable=not console.is_terminal,
@@ -152,12 +153,17 @@ class ConsoleReporter(logging.Handler):
         progress = getattr(record, "progress", None)
         if progress is None or self._task is None:
             return
-        detail = f"loss {progress.loss:.3f}  {progress.images_per_second:.1f} images/s"
-        self._progress.update(self._task, total=progress.steps, completed=progress.step, detail=detail)
+        speed = (
+            f"{progress.step}/{progress.steps}  {progress.images_per_second:.1f} images/s  {progress.time_left} left"
+        )
+        quality = f"loss {progress.loss:.3f}  lr {progress.learning_rate:.2g}"
+        if progress.mean_iou is not None:
+            quality += f"  mean IoU {progress.mean_iou:.3f} (best {progress.best_mean_iou:.3f})"
+        self._progress.update(self._task, total=progress.steps, completed=progress.step, detail=f"{speed}\n{quality}")
         share = progress.step / progress.steps
         if not self._console.is_terminal and share >= self._shown_share + 0.1:
             self._shown_share = share
-            self._console.print(f"    step {progress.step} of {progress.steps}  {detail}")
+            self._console.print(f"    step {speed}  {quality}")
 
     def _clear(self) -> None:
         if self._task is not None:
@@ -185,7 +191,7 @@ def print_result(console: Console, result: RunResult, steps: list[tuple[str, boo
         table.add_row("[yellow]left out[/]", escape(f"{result.quarantined} pairs, see {result.problem_page}"))
     table.add_row("the data", escape(str(result.data_report)))
     table.add_row("mean IoU", f"{result.mean_iou:.4f}")
-    before = "none, there was no blessed model before"
+    before = "none, there was no blessed model of these classes before"
     if result.baseline_mean_iou is not None:
         before = f"{result.baseline_mean_iou:.4f}, the last blessed model on the same pictures"
     table.add_row("compared with", before)

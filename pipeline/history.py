@@ -8,14 +8,10 @@ from typing import Protocol
 from tfx import types
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.base.base_node import BaseNode
-from tfx.dsl.components.common.resolver import Resolver, ResolverStrategy
+from tfx.dsl.components.common.resolver import Resolver
 from tfx.types import standard_artifacts
 
-from pipeline.baseline import (
-    LatestBlessedModelBeforeStrategy,
-    LatestOtherBlessedModelStrategy,
-    PreviousStatisticsStrategy,
-)
+from pipeline.baseline import EarlierModelStrategy, LatestOtherBlessedModelStrategy, PreviousStatisticsStrategy
 from pipeline.steps import BASELINE_MODEL, LAST_MODEL, PREVIOUS_STATISTICS
 
 
@@ -25,8 +21,13 @@ class History(Protocol):
     def last_statistics(self, current: types.BaseChannel) -> types.BaseChannel:
         """`ExampleStatistics` of an earlier run; `current` are this run's."""
 
-    def last_model(self, examples: types.BaseChannel) -> types.BaseChannel:
-        """The `Model` to start from; `examples` are this run's."""
+    def last_model(self, examples: types.BaseChannel, kinds: Sequence[str]) -> types.BaseChannel:
+        """The `Model` to start from.
+
+        Args:
+            examples: this run's.
+            kinds: those of `trainer.settings.EARLIER_MODELS` that are looked for, in this order.
+        """
 
     def baseline_model(self, candidate: types.BaseChannel) -> types.BaseChannel:
         """The `Model` to be compared with; `candidate` is this run's."""
@@ -56,30 +57,33 @@ class MetadataHistory:
             ).with_id(PREVIOUS_STATISTICS)
         ).outputs["statistics"]
 
-    def last_model(self, examples: types.BaseChannel) -> types.BaseChannel:
-        """The last model that was blessed before these examples were made."""
-        return self._blessed_model(LAST_MODEL, LatestBlessedModelBeforeStrategy, examples=examples)
+    def last_model(self, examples: types.BaseChannel, kinds: Sequence[str]) -> types.BaseChannel:
+        """The last model that was blessed, or pushed, before these examples were made."""
+        return self._add(
+            Resolver(
+                strategy_class=EarlierModelStrategy,
+                config={"kinds": list(kinds)},
+                model=types.Channel(type=standard_artifacts.Model),
+                model_blessing=types.Channel(type=standard_artifacts.ModelBlessing),
+                pushed_model=types.Channel(type=standard_artifacts.PushedModel),
+                examples=examples,
+            ).with_id(LAST_MODEL)
+        ).outputs["model"]
 
     def baseline_model(self, candidate: types.BaseChannel) -> types.BaseChannel:
         """The last other model that was blessed."""
-        return self._blessed_model(BASELINE_MODEL, LatestOtherBlessedModelStrategy, candidate=candidate)
+        return self._add(
+            Resolver(
+                strategy_class=LatestOtherBlessedModelStrategy,
+                model=types.Channel(type=standard_artifacts.Model),
+                model_blessing=types.Channel(type=standard_artifacts.ModelBlessing),
+                candidate=candidate,
+            ).with_id(BASELINE_MODEL)
+        ).outputs["model"]
 
     def nodes(self, outcome: Sequence[BaseComponent]) -> Sequence[BaseNode]:
         """The resolvers. The metadata store keeps the outcome by itself."""
         return self._nodes
-
-    def _blessed_model(
-        self, name: str, strategy: type[ResolverStrategy], **given: types.BaseChannel
-    ) -> types.BaseChannel:
-        """The model that a strategy chooses, by what it is given, among all models and blessings."""
-        return self._add(
-            Resolver(
-                strategy_class=strategy,
-                model=types.Channel(type=standard_artifacts.Model),
-                model_blessing=types.Channel(type=standard_artifacts.ModelBlessing),
-                **given,
-            ).with_id(name)
-        ).outputs["model"]
 
     def _add(self, node: BaseNode) -> BaseNode:
         self._nodes.append(node)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 
-import tensorflow as tf
 from google.protobuf import text_format
 from tensorflow_model_analysis.proto import config_pb2
-from tfx.components.evaluator.component import Evaluator
 from tfx.components.pusher.component import Pusher
 from tfx.components.statistics_gen.component import StatisticsGen
 from tfx.components.trainer.component import Trainer
@@ -22,6 +20,7 @@ import trainer
 from components.curated_schema.component import CuratedSchema
 from components.curated_schema.schema import schema_for
 from components.data_report.component import DataReport
+from components.evaluator.component import Evaluator
 from components.example_validator.component import ExampleValidator
 from components.pusher import executor as pusher_executor
 from components.segmentation_example_gen.component import SegmentationExampleGen
@@ -31,7 +30,7 @@ from pipeline.code import code_of
 from pipeline.config import Config, ConfigError, Eval
 from pipeline.history import History, MetadataHistory
 from pipeline.places import Places
-from trainer import features
+from trainer import features, files
 from trainer.labels import Labels
 from trainer.settings import NAMED_WEIGHTS
 
@@ -90,8 +89,13 @@ def create_pipeline(config: Config, places: Places | None = None, history: Histo
             "settings": config.trainer_settings().model_dump(mode="json"),
             "code": code,
             "weights": weights_fingerprint(config),
+            "checkpoints": places.checkpoints,
         },
-        base_model=history.last_model(example_gen.outputs["examples"]) if config.train.warm_start else None,
+        base_model=(
+            history.last_model(example_gen.outputs["examples"], config.train.earlier_models)
+            if config.train.earlier_models
+            else None
+        ),
     )
     evaluator = Evaluator(
         examples=example_gen.outputs["examples"],
@@ -170,16 +174,12 @@ def weights_fingerprint(config: Config) -> str | None:
     Raises:
         ConfigError: they cannot be read.
     """
-    init_from = config.trainer_settings().train.init_from
-    if init_from in NAMED_WEIGHTS:
+    weights = config.trainer_settings().train.weights
+    if weights in NAMED_WEIGHTS:
         return None
-    digest = hashlib.sha256()
     try:
-        is_directory = tf.io.gfile.isdir(init_from)
-        for file in sorted(tf.io.gfile.glob(f"{init_from}/variables/*")) if is_directory else [init_from]:
-            with tf.io.gfile.GFile(file, "rb") as opened:
-                while block := opened.read(1 << 20):
-                    digest.update(block)
-    except (OSError, tf.errors.OpError) as error:
-        raise ConfigError(f"train.init_from: {init_from} cannot be read: {error}") from error
-    return digest.hexdigest()
+        places = files.files_at(weights)
+        contents = files.fingerprints(places)
+    except OSError as error:
+        raise ConfigError(f"train.init_from: {weights} cannot be read: {error.strerror}") from error
+    return hashlib.sha256("\n".join(contents[place] for place in places).encode()).hexdigest()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.config import Config
 from pipeline.problem_table import PROBLEM_FOLDER
+from trainer import files
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,8 @@ class Places:
     """One folder per version is made in it."""
     problems: str
     """The page of problems, if the data are refused."""
+    checkpoints: str
+    """One folder per training is made in it."""
 
     @classmethod
     def local(cls, config: Config) -> Places:
@@ -27,4 +30,11 @@ class Places:
             artifacts=str(output / "artifacts"),
             pushed_models=config.push.directory or str(output / "serving_model"),
             problems=str(output / PROBLEM_FOLDER),
+            checkpoints=checkpoints_of(config) or str(output / "checkpoints"),
         )
+
+
+def checkpoints_of(config: Config) -> str | None:
+    """Where the configuration says that checkpoints go: a folder of the experiment's own in `train.checkpoints`."""
+    place = config.trainer_settings().train.checkpoints
+    return None if place is None else files.join(place, config.name)

@@ -8,13 +8,12 @@ from pathlib import Path
 
 from ml_metadata.proto import metadata_store_pb2
 from tensorflow_metadata.proto.v0 import anomalies_pb2
-from tfx.components.example_validator.executor import DEFAULT_FILE_NAME
-from tfx.components.statistics_gen import stats_artifact_utils
 from tfx.orchestration import metadata
 from tfx.types import Artifact, artifact_utils, standard_artifacts, standard_component_specs
 
 from components.data_report.component import DataReportPage
 from components.example_validator.anomalies import sentences
+from components.example_validator.executor import ANOMALIES_FILE, read_statistics
 from components.segmentation_example_gen import driver, problem_page
 from components.segmentation_example_gen.component import DataProblems
 from components.segmentation_example_gen.problem_page import PAGE_FILE
@@ -50,7 +49,7 @@ class RunResult:
     mean_iou: float
     """Of the new model, on the evaluation split."""
     baseline_mean_iou: float | None
-    """Of the last blessed model on the same pictures; None if there was none."""
+    """Of the last blessed model on the same pictures; None if there was none of the same classes."""
     blessed: bool
     reasons: tuple[str, ...]
     """Why the model was not blessed, a sentence each."""
@@ -164,15 +163,13 @@ def _connection(config: Config) -> metadata_store_pb2.ConnectionConfig:
 
 
 def _pictures(statistics: Artifact) -> dict[str, int]:
-    return {
-        split: stats_artifact_utils.load_statistics(statistics, split).proto().datasets[0].num_examples
-        for split in sorted(artifact_utils.decode_split_names(statistics.split_names), reverse=True)
-    }
+    found = read_statistics([statistics]) or {}
+    return {split: found[split].datasets[0].num_examples for split in sorted(found, reverse=True)}
 
 
 def _anomalies(artifact: Artifact) -> tuple[str, ...]:
     found = {}
     for split in artifact_utils.decode_split_names(artifact.split_names):
-        file = Path(artifact_utils.get_split_uri([artifact], split), DEFAULT_FILE_NAME)
+        file = Path(artifact_utils.get_split_uri([artifact], split), ANOMALIES_FILE)
         found[split] = anomalies_pb2.Anomalies.FromString(file.read_bytes())
     return tuple(sentences(found))

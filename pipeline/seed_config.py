@@ -19,26 +19,22 @@ NOT_FOLLOWED = {
     "eval_result_saving": "pictures are not saved",
     "model_loading": "the seed's models cannot be read; train.init_from says what training starts from",
     "mode": "the command says what is done, and `deeplab run` trains, judges and pushes",
-    "multi_gpu": "training runs on one device",
-    "num_gpus": "training runs on one device",
     "resource_type": "the data are Pascal VOC, unless data.format says otherwise",
     "max_queue_size": "input is read in parallel by itself",
     "workers": "input is read in parallel by itself",
-    "hps.reduce_lr_factor": "the learning rate follows hps.lr_schedule",
     "hps.tr_step": "an epoch is all pictures once",
     "hps.val_step": "all pictures are judged",
-    "hps.dtype": "training is in float32",
     "nn_arch.encoder_middle_conf_city_scrapes": "encoder_middle_conf is; it can name this design seed_cityscapes",
 }
 AS_HERE = {
     "eval_result_saving": False,
     "model_loading": False,
     "mode": "train",
-    "multi_gpu": False,
-    "hps.dtype": "float32",
 }
 """Values that ask for what is done anyway."""
 HIGH_DROPOUT = 0.5
+PRECISIONS = {"float32": "float32", "float16": "mixed_float16", "bfloat16": "mixed_bfloat16"}
+"""By the seed's `hps.dtype`. What it computed in float16 throughout is computed in mixed precision."""
 
 Warn = Callable[[str], None]
 
@@ -74,12 +70,16 @@ def from_seed(values: dict[str, Any], warn: Warn) -> dict[str, Any]:
             data = ours.setdefault("data", {})
             if isinstance(data, dict):
                 data.setdefault("root", root)
+    _devices(ours)
     if isinstance(hps := ours.get("hps"), dict):
+        if "dtype" in hps:
+            dtype = hps.pop("dtype")
+            _train_section(ours).setdefault("precision", PRECISIONS.get(str(dtype), dtype))
         if "val_ratio" in hps:
             _divide(ours, hps.pop("val_ratio"), warn)
         hps.setdefault("optimizer", "adam")
         hps.setdefault("lr_schedule", "inverse_time" if hps.get("decay") else "constant")
-        if isinstance(decay := hps.get("weight_decay"), float | int) and decay > 0:
+        if isinstance(decay := hps.get("weight_decay"), float | int) and decay > 0 and hps["optimizer"] != "adamw":
             # Keras' L2, which the seed uses, has no half before the square.
             hps["weight_decay"] = 2 * decay
     if isinstance(nn_arch := ours.get("nn_arch"), dict):
@@ -87,6 +87,19 @@ def from_seed(values: dict[str, Any], warn: Warn) -> dict[str, Any]:
         if isinstance(rate, float | int) and rate >= HIGH_DROPOUT:
             warn(f"nn_arch.dropout_rate {rate} drops that share of the features; DeepLabV3+ drops 0.1")
     return {"name": NAME, **ours}
+
+
+def _devices(ours: dict[str, Any]) -> None:
+    """The seed's `multi_gpu`: `num_gpus` GPUs, or what would be one there."""
+    several, count = ours.pop("multi_gpu", None), ours.pop("num_gpus", None)
+    if several is None:
+        return
+    _train_section(ours).setdefault("num_gpus", count if several else 1)
+
+
+def _train_section(ours: dict[str, Any]) -> dict[str, Any]:
+    section = ours.setdefault("train", {})
+    return section if isinstance(section, dict) else {}
 
 
 def _divide(ours: dict[str, Any], val_ratio: Any, warn: Warn) -> None:

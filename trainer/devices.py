@@ -2,27 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
+
+from trainer.checkpoints import CheckpointError
 
 STEP_TIMEOUT_S = 600
 """How long a worker waits for the others' part of a step. The first one includes that each traces its own."""
 
 
-def strategy() -> tf.distribute.Strategy:
+LOGGER = logging.getLogger(__name__)
+TENSOR_CORES = {(8, 0): "mixed_bfloat16", (7, 0): "mixed_float16"}
+"""From which compute capability of NVIDIA's GPUs on there are tensor cores for which precision."""
+
+
+def strategy(num_gpus: int | None = None) -> tf.distribute.Strategy:
     """How the devices there are share a batch; with one device, TensorFlow's default, which changes nothing.
 
-    For several workers it must be called before TensorFlow has computed anything, and it waits for all of them.
+    It must be called before TensorFlow has computed anything. For several workers it waits for all of them.
+
+    Args:
+        num_gpus: of this machine that are used at most; None for all.
     """
+    gpus = tf.config.list_physical_devices("GPU")
+    if num_gpus is not None:
+        if num_gpus > len(gpus):
+            found = f"{len(gpus)} of them" if gpus else "none, and trains on the CPU"
+            LOGGER.warning("train.num_gpus asks for %d GPUs, but TensorFlow finds %s", num_gpus, found)
+        gpus = gpus[:num_gpus]
+        tf.config.set_visible_devices(gpus, "GPU")
     cluster = tf.distribute.cluster_resolver.TFConfigClusterResolver().cluster_spec().as_dict()
     if sum(map(len, cluster.values())) > 1:
         options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=STEP_TIMEOUT_S)
         return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
-    if len(tf.config.list_physical_devices("GPU")) > 1:
+    if len(gpus) > 1:
         return tf.distribute.MirroredStrategy()
     return tf.distribute.get_strategy()
+
+
+def dtype_policy(precision: str) -> str:
+    """Keras' name of what layers compute in.
+
+    Args:
+        precision: `train.precision`; `auto` takes what the GPUs have tensor cores for.
+    """
+    if precision != "auto":
+        return precision
+    gpus = tf.config.get_visible_devices("GPU")
+    capabilities = [tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) for gpu in gpus]
+    weakest = min(capabilities, default=(0, 0))
+    return next((policy for capability, policy in TENSOR_CORES.items() if weakest >= capability), keras.config.floatx())
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
@@ -34,10 +66,51 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
     return resolver.task_type == first and resolver.task_id == 0
 
 
+def require_same(strategy: tf.distribute.Strategy, step: int) -> None:
+    """Makes sure that all workers go on from the same step.
+
+    Raises:
+        CheckpointError: they do not.
+    """
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        steps = strategy.gather(strategy.run(lambda: tf.constant([step])), axis=0).numpy()
+        if (steps != step).any():
+            raise CheckpointError(
+                f"the workers have found checkpoints of the steps {', '.join(map(str, steps))}; train.checkpoints must "
+                "be a folder or URI that all of them see"
+            )
+
+
+def averaging_of_statistics(network: keras.Model, strategy: tf.distribute.Strategy) -> Callable[[], None]:
+    """What makes the statistics of batch normalisation the same on all replicas: their mean.
+
+    Each replica keeps those of its own shares. All workers must call it after the same steps.
+    """
+    if strategy.num_replicas_in_sync == 1:
+        return lambda: None
+    statistics = [variable.value for variable in network.non_trainable_variables if variable.dtype.startswith("float")]
+
+    @tf.function
+    def average() -> None:
+        def on_replica() -> None:
+            means = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, statistics)
+            for variable, mean in zip(statistics, means, strict=True):
+                variable.assign(mean)
+
+        strategy.run(on_replica)
+
+    return average
+
+
 def gather(values: tf.Tensor) -> tf.Tensor:
     """The tensors of all replicas together along the first axis; to be called where a replica computes."""
     context = tf.distribute.get_replica_context()
     return values if context.num_replicas_in_sync == 1 else context.all_gather(values, axis=0)
+
+
+def sum_over_replicas(gradients: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """Each gradient summed over all replicas; to be called where a replica computes."""
+    return list(tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, list(gradients)))
 
 
 def train_function(training: keras.Model, strategy: tf.distribute.Strategy) -> Callable:
@@ -50,7 +123,8 @@ def train_function(training: keras.Model, strategy: tf.distribute.Strategy) -> C
 
     @tf.function
     def step(iterator):
-        logs = strategy.run(training.train_step, args=(next(iterator),))
+        for _ in range(training.steps_per_execution):
+            logs = strategy.run(training.train_step, args=(next(iterator),))
         return {name: strategy.reduce("MEAN", value, axis=None) for name, value in logs.items()}
 
     return step

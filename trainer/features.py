@@ -30,8 +30,10 @@ def label_pixels_of(class_name: str) -> str:
 
 
 # Outputs of Transform.
-IMAGE = "image"  # float32[N, S, S, 3], normalised, 0 where padded
-LABEL = "label"  # int64[N, S, S], class indices, IGNORE_LABEL where void or padded
+IMAGE = "image"  # float32[N, S, S, 3], normalised, 0 where padded: what serving and evaluation read
+# What training reads, eight bytes to a number; `trainer.preprocessing.unpacked` gives uint8.
+PACKED_IMAGE = "packed_image"  # of uint8[N, S, S, 3], RGB
+PACKED_LABEL = "packed_label"  # of uint8[N, S, S], class indices, IGNORE_LABEL where void or padded
 TRAIN_PICTURES = "train_pictures"  # int64[N]: number of pictures in the whole training split
 TRAIN_CLASS_PIXELS = "train_class_pixels"  # int64[N, num_classes]: pixels of each class in the whole training split
 CONTENT_SIZE = "content_size"  # int64[N, 2]: height and width of the picture inside the canvas, pixels

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from trainer.section import Integer, Section
 
@@ -22,6 +22,9 @@ BACKGROUND = "background"
 """A class of this name takes what no object covers and, in COCO, the categories that are none of the classes."""
 
 LABEL_SETS = Path(__file__).with_name("label_sets")
+
+LABELS_FILE = "assets.extra/labels.json"
+"""In a SavedModel's directory: names and colours of the classes, in the order of the masks' values."""
 
 Byte = Annotated[Integer, Field(ge=0, le=255)]
 Color = tuple[Byte, Byte, Byte]
@@ -139,6 +142,18 @@ def label_set(name: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ValueError(f"{file} holds {type(values).__name__}, wanted keys and values, such as classes: [...]")
     return values
+
+
+def read_labels(saved_model: str) -> Labels | None:
+    """What the classes of a SavedModel mean; None if it does not say so.
+
+    Args:
+        saved_model: its folder.
+    """
+    try:
+        return Labels.model_validate_json(Path(saved_model, LABELS_FILE).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
 
 
 def _from_name(value: Any) -> Any:

@@ -1,23 +1,27 @@
 """What Transform does to a picture and its mask. The same graph runs in training, evaluation and serving.
 
-A picture is fitted into a square canvas: made smaller if it is larger than the canvas, aspect kept, never enlarged, put
-into the top left corner. Around it the picture is padded with the backbone's mean, which is 0 after normalisation, and
-the mask with the ignore label, so that padding counts nowhere.
+A picture is fitted into a square canvas of 8 bits: made smaller if it is larger than the canvas, aspect kept, never
+enlarged, put into the top left corner. Serving and evaluation read it normalised as the backbone wants it, and 0, which
+is the mean, around the picture. Training reads the bytes, and normalises them where the model runs. Around the mask is
+the ignore label, so that padding counts nowhere.
 """
 
 from __future__ import annotations
+
+import math
 
 import tensorflow as tf
 import tensorflow_transform as tft
 
 from trainer import features
+from trainer.augmentation import normalised
 from trainer.labels import IGNORE_LABEL
-from trainer.model.backbones import BACKBONES, Normalisation
+from trainer.model.backbones import BACKBONES
 from trainer.settings import TransformSettings
 
 
 def preprocessing_fn(inputs: dict[str, tf.Tensor], custom_config: dict) -> dict[str, tf.Tensor]:
-    """Transform's door: encoded pictures and masks to normalised canvases.
+    """Transform's door: encoded pictures and masks to canvases.
 
     Args:
         inputs: the TFRecord features, batched.
@@ -27,25 +31,27 @@ def preprocessing_fn(inputs: dict[str, tf.Tensor], custom_config: dict) -> dict[
         The outputs of Transform, as `trainer.features` describes them.
     """
     settings = TransformSettings.model_validate(custom_config["settings"])
-    normalisation = BACKBONES[settings.base_model].normalisation
     size = settings.image_size
-    image, content_size = tf.map_fn(
-        lambda encoded: image_canvas(decode_image(encoded), size, normalisation),
+    columns = packed_columns(size)
+    canvas, content_size = tf.map_fn(
+        lambda encoded: image_canvas(decode_image(encoded), size, columns),
         tf.reshape(inputs[features.IMAGE_ENCODED], [-1]),
-        fn_output_signature=(tf.TensorSpec([size, size, 3], tf.float32), tf.TensorSpec([2], tf.int64)),
+        fn_output_signature=(tf.TensorSpec([size, columns, 3], tf.uint8), tf.TensorSpec([2], tf.int64)),
     )
     label = tf.map_fn(
-        lambda encoded: label_canvas(decode_label(encoded), size),
+        lambda encoded: label_canvas(decode_label(encoded), size, columns),
         tf.reshape(inputs[features.LABEL_ENCODED], [-1]),
-        fn_output_signature=tf.TensorSpec([size, size], tf.int64),
+        fn_output_signature=tf.TensorSpec([size, columns], tf.uint8),
     )
     # What only the whole of the training split can tell; the same for every example.
     label_pixels = inputs[features.LABEL_PIXELS]
     class_pixels = tft.sum(label_pixels, reduce_instance_dims=False)
     each = tf.ones_like(label_pixels[:, 0])
+    normalisation = BACKBONES[settings.base_model].normalisation
     return {
-        features.IMAGE: image,
-        features.LABEL: label,
+        features.IMAGE: normalised(canvas[:, :, :size], content_size, normalisation),
+        features.PACKED_IMAGE: packed(canvas),
+        features.PACKED_LABEL: packed(label),
         features.CONTENT_SIZE: content_size,
         features.TRAIN_PICTURES: each * tft.sum(each),
         features.TRAIN_CLASS_PIXELS: tf.tile(class_pixels[tf.newaxis], [tf.shape(label_pixels)[0], 1]),
@@ -60,45 +66,48 @@ def decode_image(encoded: tf.Tensor) -> tf.Tensor:
 
 def decode_label(encoded: tf.Tensor) -> tf.Tensor:
     """Decodes a one-channel PNG of class indices, string[], to uint8[H, W]."""
-    return tf.io.decode_png(encoded, channels=1)[:, :, 0]
+    return tf.squeeze(tf.io.decode_png(encoded, channels=1), axis=2)
 
 
-def image_canvas(image: tf.Tensor, size: int, normalisation: Normalisation) -> tuple[tf.Tensor, tf.Tensor]:
-    """Fits a picture into the canvas and normalises it.
+def image_canvas(image: tf.Tensor, size: int, columns: int | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+    """Fits a picture into the canvas.
 
     Args:
         image: uint8[H, W, 3], RGB.
         size: side of the canvas, pixels.
-        normalisation: the backbone's.
+        columns: width of the result, if it is to be wider than the canvas.
 
     Returns:
-        float32[size, size, 3] and the (height, width) int64[2] that the picture has in it.
+        uint8[size, columns, 3], 0 where padded, and the (height, width) int64[2] that the picture has in it.
     """
     content = content_size(tf.shape(image)[:2], size)
     pixels = tf.cond(
         tf.reduce_all(content == tf.shape(image)[:2]),
-        lambda: tf.cast(image, tf.float32),
-        lambda: tf.image.resize(image, content, method="bilinear", antialias=True),
+        lambda: image,
+        lambda: tf.cast(tf.round(tf.image.resize(image, content, method="bilinear", antialias=True)), tf.uint8),
     )
-    canvas = tf.image.pad_to_bounding_box((pixels - normalisation.mean) / normalisation.scale, 0, 0, size, size)
-    return tf.ensure_shape(canvas, [size, size, 3]), tf.cast(content, tf.int64)
+    return _padded(pixels, size, columns or size, fill=0), tf.cast(content, tf.int64)
 
 
-def label_canvas(label: tf.Tensor, size: int) -> tf.Tensor:
+def label_canvas(label: tf.Tensor, size: int, columns: int | None = None) -> tf.Tensor:
     """Fits a mask into the canvas by nearest neighbour: class indices cannot be averaged.
 
     Args:
         label: uint8[H, W], class indices.
         size: side of the canvas, pixels.
+        columns: width of the result, if it is to be wider than the canvas.
 
     Returns:
-        int64[size, size], `IGNORE_LABEL` where padded.
+        uint8[size, columns], `IGNORE_LABEL` where padded.
     """
     content = content_size(tf.shape(label), size)
-    label = tf.image.resize(label[:, :, tf.newaxis], content, method="nearest")[:, :, 0]
-    padding = [[0, size - content[0]], [0, size - content[1]]]
-    canvas = tf.pad(tf.cast(label, tf.int64), padding, constant_values=IGNORE_LABEL)
-    return tf.ensure_shape(canvas, [size, size])
+    pixels = label[:, :, tf.newaxis]
+    pixels = tf.cond(
+        tf.reduce_all(content == tf.shape(label)),
+        lambda: pixels,
+        lambda: tf.image.resize(pixels, content, method="nearest"),
+    )
+    return tf.squeeze(_padded(pixels, size, columns or size, fill=IGNORE_LABEL), axis=2)
 
 
 def content_size(picture_size: tf.Tensor, canvas_size: int) -> tf.Tensor:
@@ -107,3 +116,58 @@ def content_size(picture_size: tf.Tensor, canvas_size: int) -> tf.Tensor:
     scale = tf.minimum(tf.cast(canvas_size / longest, tf.float32), 1.0)
     fitted = tf.cast(tf.round(tf.cast(picture_size, tf.float32) * scale), tf.int32)
     return tf.clip_by_value(fitted, 1, canvas_size)
+
+
+def _padded(pixels: tf.Tensor, rows: int, columns: int, *, fill: int) -> tf.Tensor:
+    """uint8[H, W, C] in the top left corner of uint8[rows, columns, C].
+
+    By concatenation, which copies whole rows; `tf.pad` goes pixel by pixel, and would cost more than decoding.
+    """
+    height, width = tf.unstack(tf.shape(pixels)[:2])
+    channels = pixels.shape[2]
+    value = tf.constant(fill, tf.uint8)
+    beside = tf.fill([height, (columns - width) * channels], value)
+    below = tf.fill([rows - height, columns * channels], value)
+    wide = tf.concat([tf.reshape(pixels, [height, width * channels]), beside], axis=1)
+    return tf.reshape(tf.concat([wide, below], axis=0), [rows, columns, channels])
+
+
+_BYTES = tf.int64.size
+
+
+def packed_columns(size: int) -> int:
+    """How wide a canvas must be so that each row of it, whatever its channels, is packed without a rest."""
+    return -(-size // _BYTES) * _BYTES
+
+
+def packed(canvas: tf.Tensor) -> tf.Tensor:
+    """Eight bytes to a number: Transform has no outputs of single bytes, and would otherwise hand over eightfold.
+
+    The bytes stay where they are in memory.
+
+    Args:
+        canvas: uint8[N, S, W] or uint8[N, S, W, C], where W is `packed_columns(S)`.
+
+    Returns:
+        int64[N, S, W * C / 8].
+    """
+    rows = canvas.shape[1]
+    numbers = math.prod(canvas.shape[2:]) // _BYTES
+    return tf.bitcast(tf.reshape(canvas, [-1, rows, numbers, _BYTES]), tf.int64)
+
+
+def unpacked(numbers: tf.Tensor, *channels: int) -> tf.Tensor:
+    """What `packed` has packed, without the columns that were added for it.
+
+    Args:
+        numbers: int64[N, S, W * C / 8].
+        channels: C, if the canvas has an axis of channels.
+
+    Returns:
+        uint8[N, S, S] or uint8[N, S, S, C].
+    """
+    size = numbers.shape[1]
+    bytes_of_row = size * math.prod(channels)
+    # In two dimensions, where TensorFlow copies whole rows.
+    rows = tf.reshape(tf.bitcast(numbers, tf.uint8), [-1, packed_columns(size) * math.prod(channels)])
+    return tf.reshape(tf.slice(rows, [0, 0], [-1, bytes_of_row]), [-1, size, size, *channels])

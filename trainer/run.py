@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 import logging
+import math
 import tempfile
+from contextlib import closing, nullcontext
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -11,41 +17,61 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from trainer import devices, losses, signatures
-from trainer.input import training_batches, training_totals
+from trainer import devices, files, losses, signatures
+from trainer.callbacks import Interruption, KeepCheckpoints, StopOnDivergence
+from trainer.checkpoints import HISTORY, TENSORBOARD, History, TrainingFolder, clear_finished
+from trainer.initial_network import initial_network, resolved
+from trainer.input import TrainingTotals, batch_ids, evaluation_batches, training_batches, training_totals
+from trainer.memory import keep_freed_memory
 from trainer.model.backbones import BACKBONES
 from trainer.model.deeplabv3plus import deeplabv3plus
-from trainer.model.weights import Weights, WeightsError, read_weights, transfer
+from trainer.model.weights import WeightsError
+from trainer.optimizer import innermost, optimizer
 from trainer.progress import ProgressLogger
-from trainer.settings import NAMED_WEIGHTS, TrainerSettings
-from trainer.tensorflow_kernels import with_tensorflow_kernels
-from trainer.training import AugmentedTraining, StopOnDivergence, optimizer
+from trainer.settings import IMAGENET, TrainerSettings
+from trainer.tensorboard import TensorBoardWriter
+from trainer.tensorflow_kernels import in_one_loop, with_tensorflow_kernels
+from trainer.training import AugmentedTraining, frozen, training_state
+from trainer.validation import Evaluations, Validation, is_evaluation_due
 
 KERAS_FILE = "deeplabv3plus.keras"
+EFFECTIVE_FILE = "effective.json"
+EVALUATIONS = 10
+"""In a training that does not say how many."""
+
+
+class OutOfMemoryError(RuntimeError):
+    """The batch does not fit into the device's memory."""
 
 
 def run_fn(fn_args: FnArgs) -> None:
-    """Trains on the training split; writes the SavedModel to `serving_model_dir` and a Keras file to `model_run_dir`.
+    """Trains on the training split; writes the SavedModel to `serving_model_dir`, and to `model_run_dir` a Keras file.
+
+    The latter gets, too, what the training was (`effective.json`), how it went (`history.json`), and event files for
+    TensorBoard.
 
     Args:
-        fn_args: TFX's; `custom_config["settings"]` is a `TrainerSettings` as a dictionary.
+        fn_args: TFX's; `custom_config["settings"]` is a `TrainerSettings` as a dictionary, and `["checkpoints"]` path
+            or URI of the folder where trainings keep their checkpoints, each in a folder of its own, or None.
+            `["code"]` and `["weights"]` are hashes that tell trainings apart.
     """
-    # First of all: several workers must meet before TensorFlow computes anything.
-    strategy = devices.strategy()
     settings = TrainerSettings.model_validate(fn_args.custom_config["settings"])
-    if fn_args.base_model:
-        # The pipeline gives one only where `train.warm_start` asks for it.
-        logging.info("training starts from the weights of %s", fn_args.base_model)
-        start = settings.train.model_copy(update={"init_from": fn_args.base_model})
-        settings = settings.model_copy(update={"train": start})
+    # First of all: several workers must meet before TensorFlow computes anything.
+    strategy = devices.strategy(settings.train.num_gpus)
+    # The pipeline gives a model only where `train.init_from` asks for it.
+    settings = resolved(settings, fn_args.base_model)
+    logging.info("training starts from %s", settings.train.weights)
     transform_graph = tft.TFTransformOutput(fn_args.transform_output)
+    folder = training_folder(fn_args, settings, strategy)
     try:
-        network = train(settings, fn_args.train_files, transform_graph, strategy)
+        network = train(
+            settings, fn_args.train_files, transform_graph, strategy, eval_files=fn_args.eval_files, folder=folder
+        )
     except WeightsError as error:
         if not fn_args.base_model:
             raise
         raise WeightsError(
-            f"train.warm_start: the last good model is of another network; set it to false for one run ({error})"
+            f"train.init_from: the last model is of another network; set it to {IMAGENET} for one run ({error})"
         ) from error
     if not devices.is_chief(strategy):
         return
@@ -57,8 +83,37 @@ def run_fn(fn_args: FnArgs) -> None:
         exported.save(local)
         # Joined as text: a Path would take one of the slashes of gs:// away.
         tf.io.gfile.copy(str(local), f"{fn_args.model_run_dir}/{KERAS_FILE}", overwrite=True)
+    folder.copy_to(fn_args.model_run_dir, (EFFECTIVE_FILE, HISTORY, TENSORBOARD))
     normalisation = BACKBONES[settings.base_model].normalisation
     signatures.save(exported, transform_graph, normalisation, settings.labels, fn_args.serving_model_dir)
+    folder.finish()
+
+
+def training_folder(fn_args: FnArgs, settings: TrainerSettings, strategy: tf.distribute.Strategy) -> TrainingFolder:
+    """The folder of one training among those of all: its name is a hash of what is trained on what.
+
+    Folders of trainings that were exported are cleared away.
+    """
+    place = fn_args.custom_config.get("checkpoints")
+    writes = devices.is_chief(strategy)
+    if place is None:
+        return TrainingFolder(None, writes=writes)
+    patterns = [*fn_args.train_files, *(fn_args.eval_files or ())]
+    records = [file for pattern in patterns for file in sorted(tf.io.gfile.glob(pattern))]
+    said = {
+        "settings": settings.model_dump(
+            mode="json", exclude={"train": {"checkpoints", "checkpoint_every", "num_gpus", "precision", "jit"}}
+        ),
+        "precision": _policy(settings, strategy),
+        "code": fn_args.custom_config.get("code"),
+        "weights": fn_args.custom_config.get("weights"),
+        # Transform's graph follows from these and the settings.
+        "data": list(files.fingerprints(records).values()),
+    }
+    name = hashlib.blake2b(json.dumps(said, sort_keys=True).encode(), digest_size=8).hexdigest()
+    if writes:
+        clear_finished(place, but=name)
+    return TrainingFolder(files.join(place, name), writes=writes)
 
 
 def train(
@@ -66,92 +121,228 @@ def train(
     train_files: list[str],
     transform_graph: tft.TFTransformOutput,
     strategy: tf.distribute.Strategy | None = None,
+    *,
+    eval_files: list[str] | None = None,
+    folder: TrainingFolder | None = None,
 ) -> keras.Model:
-    """Builds and trains the network.
+    """Builds and trains the network, or goes on where a checkpoint in the folder was made.
 
     Args:
         settings: what to build and how to train it.
         train_files: patterns of the training split's TFRecords.
         transform_graph: Transform's output.
         strategy: how devices share each batch, as `devices.strategy()` gives it. Without it, one device trains.
+        eval_files: patterns of the eval split's TFRecords. Without them, nothing is evaluated.
+        folder: keeps the checkpoints. Without it, nothing is left of a training that is stopped.
 
     Returns:
-        The trained network, images float32[N, S, S, 3] to logits float32[N, S, S, C].
+        The trained network, images float32[N, S, S, 3] to logits float32[N, S, S, C], with the weights that had the
+        best mean IoU on the eval split.
 
     Raises:
         WeightsError: the weights to start from are of another network.
+        CheckpointError: the checkpoint is of another training, or not the same for all workers.
         DivergedError: the loss is no longer a number.
+        OutOfMemoryError: a batch does not fit into the device's memory.
+        ValueError: several devices are to compute micro-batches.
+        KeyboardInterrupt: it was stopped, and has saved a checkpoint.
     """
     # The same settings and data give the same weights: fixed seeds, and only kernels that sum in a fixed order.
     keras.utils.set_random_seed(settings.seed)
     tf.config.experimental.enable_op_determinism()
-
-    hps = settings.hps
-    totals = training_totals(train_files, transform_graph)
-    steps = hps.total_steps(totals.pictures)
+    if not tf.config.get_visible_devices("GPU"):
+        keep_freed_memory()
+    folder = folder or TrainingFolder(None)
     strategy = strategy or tf.distribute.get_strategy()
-    replicas = strategy.num_replicas_in_sync
-    with strategy.scope():
-        network = with_tensorflow_kernels(initial_network(settings))
-    # Outside, or Keras would take a batch for itself to build what is built already.
-    training = AugmentedTraining(network, settings.augmentation)
-    with strategy.scope():
-        loss = losses.weighted_sum(settings.train.loss, totals.class_pixels, devices.gather)
-        # Every replica has the loss of the whole batch, and their gradients are summed.
-        training.compile(optimizer=optimizer(hps, steps), loss=loss, loss_weights=[1 / replicas], jit_compile=False)
-        # Made by `fit`, its variables would make TensorFlow trace the training step a second time.
-        training.optimizer.build(training.trainable_variables)
-        if replicas > 1:
-            training.train_function = devices.train_function(training, strategy)
-        batches = strategy.distribute_datasets_from_function(
-            lambda context: training_batches(
-                train_files,
-                transform_graph,
-                batch_size=hps.batch_size,
-                shuffle_buffer=settings.train.shuffle_buffer,
-                seed=settings.seed,
-                context=context,
-            )
-        )
-        training.fit(
-            batches,
-            steps_per_epoch=steps,
-            verbose=0,
-            callbacks=[ProgressLogger(steps, hps.batch_size), StopOnDivergence()],
-        )
+    policy = _policy(settings, strategy)
+    policy_before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        with strategy.scope():
+            network = with_tensorflow_kernels(initial_network(settings))
+        history = _fit(network, settings, train_files, eval_files or [], transform_graph, strategy, folder)
+    except tf.errors.ResourceExhaustedError as error:
+        hps = settings.hps
+        raise OutOfMemoryError(
+            f"the memory is too small for hps.batch_size {hps.batch_size} (in {hps.micro_batches} parts) at "
+            f"nn_arch.image_size {settings.nn_arch.image_size}: raise hps.micro_batches, which computes the batch in "
+            f"parts, or lower one of the two ({str(error).splitlines()[0]})"
+        ) from error
+    finally:
+        keras.config.set_dtype_policy(policy_before)
+    # Of several workers only the one that writes has the weights, and a use for them.
+    if history.best is not None and folder.writes:
+        logging.info("the best mean IoU, %.4f, was that of step %d", history.best.mean_iou, history.best.step)
+        folder.restore_best(network.weights, history.best.step)
     return network
 
 
-def initial_network(settings: TrainerSettings) -> keras.Model:
-    """The network before training, at the output stride of training and with the weights of `train.init_from`.
+def _policy(settings: TrainerSettings, strategy: tf.distribute.Strategy) -> str:
+    """Keras' name of what layers compute in.
 
     Raises:
-        WeightsError: the weights are of another network.
-        ConnectionError: the ImageNet weights cannot be downloaded.
+        ValueError: it does not go together with the devices or the micro-batches.
     """
-    source = settings.train.init_from
-    keras_has_them = source in NAMED_WEIGHTS
-    network = deeplabv3plus(
-        settings.base_model,
-        settings.training_arch,
-        settings.hps,
-        weights=source if keras_has_them else "none",
+    replicas, micro_batches = strategy.num_replicas_in_sync, settings.hps.micro_batches
+    if replicas > 1 and micro_batches > 1:
+        # Keras decides inside of the graph whether a micro-batch is the last, where replicas cannot meet.
+        raise ValueError(
+            f"hps.micro_batches is {micro_batches}, but {replicas} devices share each batch already; micro-batches are "
+            "for one device, so set it to 1, or train.num_gpus to 1"
+        )
+    policy = devices.dtype_policy(settings.train.precision)
+    if policy != "mixed_float16" or replicas == micro_batches == 1:
+        return policy
+    # Steps whose gradients are no numbers are left out, but Keras looks at one replica's alone, and counts no part.
+    if settings.train.precision == "auto":
+        return "float32"
+    raise ValueError(
+        "train.precision is mixed_float16, which goes with one device and hps.micro_batches 1 alone; float32 and "
+        "mixed_bfloat16 go with all"
     )
-    if not keras_has_them:
-        try:
-            transfer(_read(source), network, source)
-        except WeightsError as error:
-            raise WeightsError(f"train.init_from: {error}") from error
-    return network
 
 
-def _read(source: str) -> Weights:
-    """Weights from a path or URI."""
-    if not tf.io.gfile.exists(source):
-        raise WeightsError(f"there are no weights at {source}")
-    if tf.io.gfile.isdir(source):
-        return signatures.read_weights(source)
-    with tempfile.TemporaryDirectory() as directory:
-        local = Path(directory, Path(source).name)
-        tf.io.gfile.copy(source, str(local))
-        return read_weights(local, source)
+def _fit(
+    network: keras.Model,
+    settings: TrainerSettings,
+    train_files: list[str],
+    eval_files: list[str],
+    transform_graph: tft.TFTransformOutput,
+    strategy: tf.distribute.Strategy,
+    folder: TrainingFolder,
+) -> History:
+    """Takes the steps that are left. Without an evaluation, the network ends with the last weights."""
+    hps, options = settings.hps, settings.train
+    normalisation = BACKBONES[settings.base_model].normalisation
+    totals = training_totals(train_files, transform_graph)
+    steps = hps.total_steps(totals.pictures)
+    every = options.evaluate_every or math.ceil(steps / EVALUATIONS)
+    micro_batch = hps.batch_size // hps.micro_batches
+    order = {"shuffle_buffer": options.shuffle_buffer, "seed": settings.seed}
+
+    # Outside of the scope, or Keras would take a batch for itself to build what is built already.
+    training = AugmentedTraining(network, settings.augmentation, normalisation, in_one_loop)
+    replicas = strategy.num_replicas_in_sync
+    with strategy.scope():
+        training.compile(
+            optimizer=optimizer(hps, steps, network, replicas=replicas, sum_over_replicas=devices.sum_over_replicas),
+            loss=losses.weighted_sum(options.loss, totals.class_pixels, devices.gather),
+            # Every replica has the loss of the whole batch, and their gradients are summed.
+            loss_weights=[1 / replicas],
+            jit_compile=options.jit,
+            steps_per_execution=hps.micro_batches,
+        )
+        # What scales the loss for float16 has variables of its own.
+        training.optimizer.build(network.trainable_variables)
+        variables = training_state(training)
+        history = folder.restore(variables)
+        devices.require_same(strategy, history.step)
+    if history.step:
+        logging.info("training goes on from the checkpoint of step %d of %d", history.step, steps)
+    folder.begin(EFFECTIVE_FILE, _effective(settings, strategy, totals, steps=steps, every=every, history=history))
+
+    rate_at = innermost(training.optimizer).rate_at
+    tensorboard = TensorBoardWriter(str(folder.path / TENSORBOARD), settings.labels) if folder.writes else None
+    progress = ProgressLogger(
+        steps, hps.batch_size, rate_at, history.step, tensorboard.progress if tensorboard else None
+    )
+    evaluations = None
+    if eval_files:
+        eval_batches = evaluation_batches(eval_files, transform_graph, batch_size=max(1, micro_batch // replicas))
+        if options.eval_pictures:
+            eval_batches = eval_batches.unbatch().take(options.eval_pictures).batch(max(1, micro_batch // replicas))
+        judged = with_tensorflow_kernels(deeplabv3plus(settings.base_model, settings.exported_arch, hps))
+        evaluations = Evaluations(
+            Validation(judged, eval_batches, normalisation),
+            network,
+            devices.averaging_of_statistics(network, strategy),
+            folder,
+            history,
+            every=every,
+            steps=steps,
+            settings=settings,
+            progress=progress,
+            tensorboard=tensorboard,
+        )
+
+    def batches(first: int, context: tf.distribute.InputContext) -> tf.data.Dataset:
+        first_step = first * hps.micro_batches
+        return training_batches(
+            train_files, transform_graph, batch_size=micro_batch, first_step=first_step, context=context, **order
+        )
+
+    divergence = StopOnDivergence(
+        lambda step: batch_ids(train_files, transform_graph, batch_size=hps.batch_size, step=step, **order),
+        rate_at,
+        history.step,
+    )
+
+    def save(step: int) -> None:
+        # Nothing is to go on from weights that are no numbers.
+        divergence.check()
+        done = evaluations.history if evaluations else history
+        folder.save(variables, dataclasses.replace(done, step=step))
+
+    interruption = Interruption()
+    watching = [
+        divergence,
+        progress,
+        *([evaluations] if evaluations else []),
+        KeepCheckpoints(
+            save,
+            lambda step: step % options.checkpoint_every == 0 or is_evaluation_due(step, every, steps),
+            interruption,
+            history.step,
+        ),
+    ]
+    with strategy.scope(), interruption.held_back(), closing(tensorboard) if tensorboard else nullcontext():
+        for first, last in _phases(history.step, steps, hps.freeze_backbone_steps):
+            if evaluations and evaluations.history.ends_early(options):
+                break
+            with frozen(network.get_layer("backbone"), first < hps.freeze_backbone_steps):
+                # Traced anew, since it is about other variables.
+                training.train_function = devices.train_function(training, strategy) if replicas > 1 else None
+                training.fit(
+                    strategy.distribute_datasets_from_function(partial(batches, first)),
+                    steps_per_epoch=(last - first) * hps.micro_batches,
+                    shuffle=False,
+                    verbose=0,
+                    callbacks=watching,
+                )
+        if evaluations is None:
+            innermost(training.optimizer).put_averages()
+    return evaluations.history if evaluations else history
+
+
+def _effective(
+    settings: TrainerSettings,
+    strategy: tf.distribute.Strategy,
+    totals: TrainingTotals,
+    *,
+    steps: int,
+    every: int,
+    history: History,
+) -> str:
+    """What the training is, with all that follows from the configuration and this machine, as JSON."""
+    devices_used = strategy.extended.worker_devices if strategy.num_replicas_in_sync > 1 else ()
+    return json.dumps(
+        {
+            "settings": settings.model_dump(mode="json"),
+            "steps": steps,
+            "evaluate_every": every,
+            "pictures": totals.pictures,
+            "class_pixels": dict(zip(settings.labels.names, totals.class_pixels.tolist(), strict=True)),
+            "precision": keras.config.dtype_policy().name,
+            "devices": [*devices_used] or [device.name for device in tf.config.get_visible_devices()],
+            "replicas": strategy.num_replicas_in_sync,
+            "resumed_at_step": history.step,
+            "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
+        },
+        indent=1,
+    )
+
+
+def _phases(first: int, steps: int, freeze_backbone_steps: int) -> list[tuple[int, int]]:
+    """The steps that are left, from one to before another: those with the backbone frozen, and the others."""
+    border = min(freeze_backbone_steps, steps)
+    return [(max(begin, first), end) for begin, end in ((0, border), (border, steps)) if max(begin, first) < end]

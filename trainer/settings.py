@@ -226,6 +226,18 @@ class NNArch(Section):
         count = 1 if branch.kernel == 1 else max(1, round(self._feature_side / branch.kernel))
         return count, count
 
+    def at_image_size(self, image_size: int) -> NNArch:
+        """The architecture of the same network, weights and all, for images of another size.
+
+        Raises:
+            ValueError: a kernel or a grid does not fit the features there.
+        """
+        if image_size == self.image_size:
+            return self
+        arch = self.model_copy(update={"image_size": image_size})
+        arch._check_branches()
+        return arch
+
     def at_output_stride(self, output_stride: OutputStride) -> NNArch:
         """The architecture of the same network, weights and all, with features at another stride.
 
@@ -269,25 +281,51 @@ class Hps(Section):
     """Instead of `steps`: how often each picture is seen."""
     batch_size: Positive = 16
     """Pictures per step."""
-    optimizer: Literal["sgd", "adam"] = "sgd"
-    """`sgd` (with momentum) or `adam`."""
+    micro_batches: Positive = 1
+    """Parts that each batch is computed in, one after another, their gradients added up: for batches that are larger
+    than the memory of one device. Batch normalisation sees one part at a time."""
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    """`sgd` (with momentum), `adam`, or `adamw`, whose weight decay is decoupled from the gradient."""
     lr: Annotated[Number, Field(gt=0)] = 0.007
-    """Learning rate at step 0."""
-    lr_schedule: Literal["poly", "inverse_time", "constant"] = "poly"
-    """What becomes of it. `poly`: it falls to 0 at the last step, as lr * (1 - step / steps) ** poly_power.
-    `inverse_time`: lr / (1 + decay * step). `constant`: it stays."""
+    """Learning rate that the schedule begins with."""
+    lr_schedule: Literal["poly", "cosine", "step", "inverse_time", "constant"] = "poly"
+    """What becomes of it. `poly`: it falls to 0 at the last step, as lr * (1 - step / steps) ** poly_power. `cosine`:
+    the same along half a cosine. `step`: it is multiplied by `lr_drop_factor` at each of `lr_drops`. `inverse_time`:
+    lr / (1 + decay * step). `constant`: it stays."""
     decay: Annotated[Number, Field(ge=0)] = 0.0
     """For inverse_time."""
     poly_power: Annotated[Number, Field(gt=0)] = 0.9
     """For poly."""
+    lr_drops: tuple[Annotated[Number, Field(gt=0, lt=1)], ...] = (0.67, 0.89)
+    """For step: the shares of the training after which the rate drops."""
+    lr_drop_factor: Annotated[Number, Field(gt=0, lt=1)] = 0.1
+    """For step."""
+    warmup_steps: Annotated[Integer, Field(ge=0)] = 0
+    """Steps at the beginning over which the schedule's rate is multiplied by a factor that rises evenly to 1."""
+    reduce_lr_factor: Annotated[Number, Field(gt=0, lt=1)] | None = None
+    """On top of the schedule: what the rate is multiplied by when the mean IoU has not risen for
+    `reduce_lr_patience` evaluations."""
+    reduce_lr_patience: Positive = 5
+    """For reduce_lr_factor."""
+    head_lr_multiplier: Annotated[Number, Field(gt=0)] = 1.0
+    """How much faster everything outside the backbone learns; 10 is common where only the backbone is pretrained."""
+    freeze_backbone_steps: Annotated[Integer, Field(ge=0)] = 0
+    """Steps at the beginning in which the backbone, its statistics too, stays as it is."""
+    clip_norm: Annotated[Number, Field(gt=0)] | None = None
+    """Gradients are scaled down to this norm, of all of them together, if theirs is larger."""
+    ema_momentum: Annotated[Number, Field(gt=0, lt=1)] | None = None
+    """Judge and export a moving average of the weights instead of the last ones, with this momentum, such as 0.99; it
+    rises to it in the beginning. The statistics of batch normalisation are averages already."""
     momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.9
     """For sgd."""
     beta_1: Annotated[Number, Field(ge=0, lt=1)] = 0.9
-    """For adam."""
+    """For adam and adamw."""
     beta_2: Annotated[Number, Field(ge=0, lt=1)] = 0.999
-    """For adam."""
+    """For adam and adamw."""
     weight_decay: Annotated[Number, Field(ge=0)] = 4e-5
-    """As TF-slim means it: the loss gains weight_decay / 2 times the sum of the squared convolution kernels."""
+    """Of the convolution kernels, depthwise ones left out. For sgd and adam as TF-slim means it: the loss gains
+    weight_decay / 2 times the sum of their squares. For adamw: they lose rate * weight_decay of themselves in each
+    step (arXiv:1711.05101)."""
     bn_momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.9
     """Momentum of the moving statistics of every batch normalisation, the backbone's too."""
     bn_scale: bool = True
@@ -307,6 +345,19 @@ class Hps(Section):
                 "(null takes the other away)"
             )
         return self
+
+    @model_validator(mode="after")
+    def _parts_of_the_batch(self) -> Hps:
+        if self.batch_size % self.micro_batches:
+            raise ValueError(
+                f"hps.batch_size {self.batch_size} cannot be divided into {self.micro_batches} equal hps.micro_batches"
+            )
+        return self
+
+    @property
+    def decoupled_decay(self) -> bool:
+        """Whether the optimiser decays the weights, rather than the loss."""
+        return self.optimizer == "adamw"
 
     def total_steps(self, pictures: int) -> int:
         """Optimisation steps in all.
@@ -328,6 +379,16 @@ class Augmentation(Section):
     """Distance between the factors that can be drawn; 0 draws from the whole range."""
     flip: Annotated[Number, Field(ge=0, le=1)] = 0.5
     """Probability of a left-right flip."""
+    rotation: Annotated[Number, Field(ge=0, le=180)] = 0.0
+    """Largest angle, degrees, by which a picture is turned about its centre, either way. 0: none is turned."""
+    brightness: Annotated[Number, Field(ge=0, le=1)] = 0.0
+    """Largest share of the range of 8 bits that is added to or taken from all colours. 0: off."""
+    contrast: Annotated[Number, Field(ge=0, le=1)] = 0.0
+    """The distance from mid grey is multiplied by 1 - contrast to 1 + contrast. 0: off."""
+    saturation: Annotated[Number, Field(ge=0, le=1)] = 0.0
+    """The distance from grey of the same brightness is multiplied by 1 - saturation to 1 + saturation. 0: off."""
+    hue: Annotated[Number, Field(ge=0, le=180)] = 0.0
+    """Largest angle, degrees, by which colours are turned about grey, either way. 0: off."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Augmentation:
@@ -356,26 +417,122 @@ class LossTerm(Section):
     """For `focal`."""
 
 
-NAMED_WEIGHTS = ("imagenet", "none")
+IMAGENET = "imagenet"
+NAMED_WEIGHTS = (IMAGENET, "none")
 """Values of `train.init_from` that are no place of a file."""
+LATEST_BLESSED = "latest_blessed"
+LATEST_PUSHED = "latest_pushed"
+EARLIER_MODELS = (LATEST_BLESSED, LATEST_PUSHED)
+"""Values of `train.init_from` that stand for a model of an earlier run, which may be missing."""
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _with_an_end(places: tuple[str, ...]) -> tuple[str, ...]:
+    """The places, the last of which is one that cannot be missing, and no other."""
+    if len(places) == 1 and places[0] in EARLIER_MODELS:
+        return (*places, IMAGENET)
+    is_earlier_model = [place in EARLIER_MODELS for place in places]
+    if is_earlier_model != [True] * (len(places) - 1) + [False] or not places[-1]:
+        raise ValueError(
+            f"it must be {', '.join(NAMED_WEIGHTS)}, a path or a URI, before which {' and '.join(EARLIER_MODELS)} may "
+            f"stand in a list, such as [{LATEST_BLESSED}, {IMAGENET}]"
+        )
+    return places
+
+
+class WarmStart(Section):
+    """What differs in `hps` when training starts from an earlier run's model; what is unset is as there."""
+
+    steps: Positive | None = None
+    """Instead of `hps.steps` or `hps.epochs`."""
+    epochs: Annotated[Number, Field(gt=0)] | None = None
+    """The same; one of the two."""
+    lr: Annotated[Number, Field(gt=0)] | None = None
+    """Instead of `hps.lr`."""
+    warmup_steps: Annotated[Integer, Field(ge=0)] | None = None
+    """Instead of `hps.warmup_steps`."""
+
+    @property
+    def has_length(self) -> bool:
+        """Whether it says how long training is."""
+        return self.steps is not None or self.epochs is not None
+
+    @model_validator(mode="after")
+    def _one_length(self) -> WarmStart:
+        if self.steps is not None and self.epochs is not None:
+            raise ValueError(f"steps is {self.steps} and epochs is {self.epochs:g}; give one of them")
+        return self
+
+    def applied_to(self, hps: Hps) -> Hps:
+        """The hyperparameters of a warm start.
+
+        Args:
+            hps: those of other trainings.
+
+        Raises:
+            ValueError: they contradict one another.
+        """
+        changed = self.model_dump(exclude_none=True)
+        if self.has_length:
+            changed = {"steps": None, "epochs": None} | changed
+        return Hps.model_validate(hps.model_dump(exclude_unset=True) | changed)
 
 
 class Train(Section):
     """How training starts and how it reads its data."""
 
-    init_from: Annotated[str, Field(min_length=1)] = "imagenet"
+    init_from: Annotated[tuple[str, ...], BeforeValidator(_as_list), AfterValidator(_with_an_end)] = (IMAGENET,)
     """`imagenet` (Keras downloads the backbone's weights), `none`, or where weights lie, path or URI: a `.h5` or
-    `.keras` file of the backbone or of the whole network, or a SavedModel that an earlier run has pushed."""
-    warm_start: Annotated[bool, Strict()] = False
-    """Start from the last model that was blessed (on Kubeflow: pushed) instead, if there is one."""
+    `.keras` file of the backbone or of the whole network, or a SavedModel that an earlier run has pushed. Or
+    `latest_blessed` or `latest_pushed` (on Kubeflow both are the last pushed one), the model of the last run that had
+    one. Since there is none at first, these stand in a list before one of the others, such as
+    `[latest_blessed, /weights.h5]`, and the first that exists is taken; alone they are followed by `imagenet`."""
+    warm_start: WarmStart = WarmStart()
     output_stride: OutputStride | None = None
     """While training. Unset: as in `nn_arch`. The rates of a design written for `nn_arch.output_stride` follow."""
     loss: Annotated[tuple[LossTerm, ...], Field(min_length=1)] = (LossTerm(name="cross_entropy"),)
     """A weighted sum of losses, such as `[{name: cross_entropy}, {name: dice, weight: 0.5}]`. Names: cross_entropy,
     balanced_cross_entropy (classes weighted by their pixels in the training split), ohem_cross_entropy (`hardest`:
     share of the pixels kept), focal (`gamma`), dice, lovasz_softmax."""
+    crop_size: Annotated[Integer, Field(ge=33, le=4097)] | None = None
+    """Side of the square that training cuts out of each picture after scaling it, pixels. Unset: `nn_arch.image_size`,
+    the whole canvas, which evaluation and serving see in any case."""
     shuffle_buffer: Positive = 2048
     """Encoded pictures that are held in memory to draw the next one from."""
+    evaluate_every: Positive | None = None
+    """Steps between evaluations on the eval split, at the size of the canvas. The model that had the best mean IoU is
+    the one that is exported. Unset: ten times in all."""
+    eval_pictures: Positive | None = None
+    """Pictures of the eval split that such an evaluation looks at, the first ones. Unset: all."""
+    early_stopping: Positive | None = None
+    """Evaluations in a row without a better mean IoU that end the training."""
+    checkpoints: Annotated[str, Field(min_length=1)] | None = None
+    """Where training keeps what it needs to go on after it was stopped or killed: a folder that outlives it, such as a
+    mounted volume's, or a URI. Unset: `checkpoints` in the output folder or, on Kubeflow, in the pipeline's folder
+    under `kubeflow.root`."""
+    checkpoint_every: Positive = 500
+    """Steps between checkpoints; there is one after each evaluation as well."""
+    num_gpus: Annotated[Integer, Field(ge=0)] | None = None
+    """GPUs of this machine that share each batch, at most; a warning tells if there are fewer. Unset: all there are.
+    Without any, the CPU trains."""
+    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
+    """What layers compute in; weights and loss are float32 in any case. `auto`: on GPUs with tensor cores the mixed one
+    that they are made for, otherwise float32."""
+    jit: Annotated[bool, Strict()] = False
+    """Compile the training step with XLA. On CPUs it takes many times as long."""
+
+    @property
+    def earlier_models(self) -> tuple[str, ...]:
+        """Those of `EARLIER_MODELS` that are looked for, in this order."""
+        return self.init_from[:-1]
+
+    @property
+    def weights(self) -> str:
+        """What training starts from if none of them is there: one of `NAMED_WEIGHTS`, a path or a URI."""
+        return self.init_from[-1]
 
 
 class TransformSettings(Section):
@@ -402,9 +559,14 @@ class TrainerSettings(Section):
     @property
     def training_arch(self) -> NNArch:
         """The network as it is trained."""
-        return self.nn_arch.at_output_stride(self.train.output_stride or self.nn_arch.output_stride)
+        arch = self.nn_arch.at_image_size(self.train.crop_size or self.nn_arch.image_size)
+        return arch.at_output_stride(self._training_stride)
 
     @property
     def exported_arch(self) -> NNArch:
         """The network as it is judged and served."""
-        return self.training_arch.at_output_stride(self.eval_output_stride)
+        return self.nn_arch.at_output_stride(self._training_stride).at_output_stride(self.eval_output_stride)
+
+    @property
+    def _training_stride(self) -> OutputStride:
+        return self.train.output_stride or self.nn_arch.output_stride

@@ -10,15 +10,13 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from trainer import features
-from trainer.labels import IGNORE_LABEL, Labels
+from trainer.augmentation import normalised
+from trainer.labels import IGNORE_LABEL, LABELS_FILE, Labels
 from trainer.model.backbones import Normalisation
 from trainer.model.folding import folded
 from trainer.model.weights import Weights, WeightsError, layers_with_weights
 from trainer.preprocessing import decode_image, decode_label, image_canvas
 from trainer.tensorflow_kernels import with_tensorflow_kernels
-
-LABELS_FILE = "assets.extra/labels.json"
-"""In a SavedModel's directory: names and colours of the classes, in the order of the masks' values."""
 
 
 def save(
@@ -54,11 +52,12 @@ def save(
         file.write(labels.model_dump_json(indent=2))
 
 
-def read_weights(directory: str) -> Weights:
+def read_weights(directory: str, source: str | None = None) -> Weights:
     """Reads the weights of a SavedModel that `save` has written.
 
     Args:
-        directory: of the SavedModel, path or URI.
+        directory: of the SavedModel.
+        source: what the user calls it, for the message; without it the directory.
 
     Raises:
         WeightsError: it holds no weights of DeepLabV3+.
@@ -66,13 +65,13 @@ def read_weights(directory: str) -> Weights:
     try:
         checkpoint = tf.train.load_checkpoint(f"{directory}/variables/variables")
     except (ValueError, tf.errors.OpError) as error:
-        raise WeightsError(f"{directory} is no SavedModel: it has no variables") from error
+        raise WeightsError(f"{source or directory} is no SavedModel: it has no variables") from error
     found: dict[str, dict[int, np.ndarray]] = {}
     for key in checkpoint.get_variable_to_shape_map():
         if match := _WEIGHT.fullmatch(key):
             found.setdefault(match["layer"], {})[int(match["index"])] = checkpoint.get_tensor(key)
     if not found:
-        raise WeightsError(f"{directory} is no SavedModel of DeepLabV3+ that this pipeline has pushed")
+        raise WeightsError(f"{source or directory} is no SavedModel of DeepLabV3+ that this pipeline has pushed")
     return {layer: [arrays[index] for index in sorted(arrays)] for layer, arrays in found.items()}
 
 
@@ -120,7 +119,8 @@ class Segmenter(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec([1, None, None, 3], tf.uint8, name="image")])
     def segment(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
         """RGB uint8[1, H, W, 3] -> class indices int32[1, H, W]."""
-        canvas, content_size = image_canvas(image[0], self._size, self._normalisation)
+        canvas, content_size = image_canvas(image[0], self._size)
+        canvas = normalised(canvas[tf.newaxis], content_size[tf.newaxis], self._normalisation)[0]
         mask = self._class_indices(canvas, content_size, tf.shape(image)[1:3])
         return {features.MASK: mask[tf.newaxis]}
 

@@ -1,65 +1,42 @@
-"""Learning rate, optimiser and training step, in pure Keras."""
+"""The training step, in pure Keras."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 
 import keras
-from keras import ops
 
 from trainer.augmentation import augment
-from trainer.settings import Augmentation, Hps
-
-
-class DivergedError(RuntimeError):
-    """The loss is no longer a number."""
-
-
-class StopOnDivergence(keras.callbacks.Callback):
-    """Raises `DivergedError` as soon as the loss is infinite or not a number."""
-
-    def on_train_batch_end(self, batch, logs=None):
-        if not math.isfinite(logs["loss"]):
-            step = int(self.model.optimizer.iterations)
-            raise DivergedError(
-                f"the loss became {logs['loss']} at step {step}; lower hps.lr "
-                f"(it was {float(self.model.optimizer.learning_rate):.3g} at that step)"
-            )
-
-
-def optimizer(hps: Hps, steps: int) -> keras.optimizers.Optimizer:
-    """SGD with momentum, or Adam, under the schedule of the learning rate.
-
-    Args:
-        hps: the hyperparameters.
-        steps: optimisation steps in all.
-    """
-    schedule = learning_rate(hps, steps)
-    if hps.optimizer == "adam":
-        return keras.optimizers.Adam(schedule, beta_1=hps.beta_1, beta_2=hps.beta_2)
-    return keras.optimizers.SGD(schedule, momentum=hps.momentum)
-
-
-def learning_rate(hps: Hps, steps: int) -> keras.optimizers.schedules.LearningRateSchedule | float:
-    """The learning rate by step; poly is that of arXiv:1606.00915, section 4.3."""
-    schedules = keras.optimizers.schedules
-    if hps.lr_schedule == "poly":
-        return schedules.PolynomialDecay(hps.lr, decay_steps=steps, end_learning_rate=0.0, power=hps.poly_power)
-    if hps.lr_schedule == "inverse_time":
-        return schedules.InverseTimeDecay(hps.lr, decay_steps=1, decay_rate=hps.decay)
-    return hps.lr
+from trainer.model.backbones import Normalisation
+from trainer.model.weights import leaves
+from trainer.settings import Augmentation
 
 
 class AugmentedTraining(keras.Model):
     """Trains a network on augmented pictures; the augmentation is part of the training step.
 
-    Its training data are ((image, content_size, draws), label), as `trainer.input.training_batches` gives them.
+    Its training data are ((canvas, content_size, draws), label), as `trainer.input.training_batches` gives them.
+
+    Args:
+        network: images to logits.
+        augmentation: what to draw from.
+        normalisation: the backbone's.
+        compiled: makes a faster function of the augmentation.
     """
 
-    def __init__(self, network: keras.Model, augmentation: Augmentation):
+    def __init__(
+        self,
+        network: keras.Model,
+        augmentation: Augmentation,
+        normalisation: Normalisation,
+        compiled: Callable[[Callable], Callable] = lambda function: function,
+    ):
         super().__init__(name="training")
         self.network = network
-        self._augmentation = augmentation
+        size = network.input_shape[1]
+        self._augment = compiled(partial(augment, size=size, settings=augmentation, normalisation=normalisation))
 
     def call(self, images, training=None):
         """float32[N, S, S, 3] -> logits float32[N, S, S, C]."""
@@ -67,6 +44,29 @@ class AugmentedTraining(keras.Model):
 
     def train_step(self, *state_and_data):
         """Augments the batch and takes Keras' own step, with the arguments that the backend passes."""
-        *state, ((images, content_sizes, draws), labels) = state_and_data
-        batch = augment(images, labels, content_sizes, ops.cast(draws, "float32"), self._augmentation)
-        return super().train_step(*state, batch)
+        *state, ((canvases, content_sizes, draws), labels) = state_and_data
+        return super().train_step(*state, self._augment(canvases, labels, content_sizes, draws))
+
+
+def training_state(training: keras.Model) -> list[keras.Variable]:
+    """Every variable that a training step reads: of network and optimiser, and the states of random generators."""
+    metrics = {id(variable) for variable in training.metrics_variables}
+    return [
+        *(variable for variable in training.variables if id(variable) not in metrics),
+        *training.optimizer.variables,
+    ]
+
+
+@contextmanager
+def frozen(backbone: keras.Model, is_frozen: bool = True) -> Iterator[None]:
+    """Keeps a part of the network as it is for a while, the statistics of its batch normalisations too."""
+    before = [(layer, layer.trainable) for layer in leaves(backbone)]
+    if is_frozen:
+        backbone.trainable = False
+    try:
+        yield
+    finally:
+        backbone.trainable = True
+        # What was not trainable before, as with `hps.bn_freeze`, is not now.
+        for layer, trainable in before:
+            layer.trainable = trainable

@@ -16,10 +16,12 @@ from PIL import Image
 
 from pipeline.config import load_config
 from pipeline.results import RunResult
+from trainer.labels import VOC2012
 
 pytestmark = pytest.mark.slow
 
 SEED = json.loads((Path(__file__).parents[1] / "seed_conf.json").read_text())
+WEIGHTS_FILE = "variables.data-00000-of-00001"
 SMALL = (
     *("nn_arch.image_size=65", "nn_arch.reduction_size=8", "nn_arch.concat_channels=8", "hps.batch_size=4"),
     *("train.init_from=none", "eval.min_mean_iou=0"),
@@ -92,3 +94,25 @@ def test_on_from_the_pushed_model_at_another_stride(run, devkit_root, tmp_path):
     network = keras.saving.load_model(keras_file, compile=False)
     assert network.output_shape == (None, 65, 65, 21)
     assert network.get_layer("aspp_0_relu").output.shape[1:3] == (9, 9)
+
+
+def test_on_from_the_last_model_with_other_classes(run, devkit_root, tmp_path, caplog):
+    """Its last layer is made anew, and the new model is judged by itself."""
+    file = config_file(tmp_path, base_model="MobileNetV2", nn_arch={"mv2_depth_multiplier": 0.35})
+    first = run(file, devkit_root, tmp_path / "out", "hps.steps=20", "train.init_from=[latest_pushed, none]")
+    assert first.started_from is None
+    values = {name: [index] for index, name in enumerate(VOC2012.names)}
+    values["animal"] = values.pop("cat") + values.pop("dog")
+    classes = [{"name": name, "values": of_the_mask} for name, of_the_mask in values.items()]
+    second = run(
+        file,
+        devkit_root,
+        tmp_path / "out",
+        *("hps.steps=20", "train.init_from=[latest_pushed, none]", f"data.labels={json.dumps(classes)}"),
+    )
+    assert Path(first.pushed_to, "variables", WEIGHTS_FILE).read_bytes() == (
+        Path(second.started_from, "Format-Serving", "variables", WEIGHTS_FILE).read_bytes()
+    )
+    assert second.baseline_mean_iou is None
+    assert "19 of 20 classes are taken over by their names, and at random begin: animal" in caplog.text
+    assert "the new one is compared with none" in caplog.text

@@ -24,7 +24,7 @@ name: weekly
 base_model: MobileNetV2
 nn_arch: {image_size: 65, mv2_depth_multiplier: 0.35, reduction_size: 8, concat_channels: 8}
 hps: {steps: 60, batch_size: 4}
-train: {init_from: none, warm_start: true}
+train: {init_from: [latest_blessed, none], warm_start: {steps: 40, lr: 0.005}}
 kubeflow:
   image: deeplab
   root: minio://mlpipeline/deeplab

@@ -1,11 +1,11 @@
-"""Which statistics a run's are compared with, by a metadata store in memory."""
+"""What a run finds of earlier ones, by a metadata store in memory."""
 
 import ml_metadata as mlmd
 import pytest
 from ml_metadata.proto import metadata_store_pb2
 from tfx.types import standard_artifacts
 
-from pipeline.baseline import PreviousStatisticsStrategy
+from pipeline.baseline import EarlierModelStrategy, PreviousStatisticsStrategy
 
 
 @pytest.fixture
@@ -15,25 +15,33 @@ def store() -> mlmd.MetadataStore:
     return mlmd.MetadataStore(connection)
 
 
-def recorded(store: mlmd.MetadataStore, artifact_class: type, span: int):
+def recorded(store: mlmd.MetadataStore, artifact_class: type, span: int | None = None, **properties: int):
     """An artifact that the store holds."""
     artifact = artifact_class()
-    artifact.span = span
+    if span is not None:
+        artifact.span = span
+    for name, value in properties.items():
+        artifact.set_int_custom_property(name, value)
     artifact.type_id = store.put_artifact_type(artifact.artifact_type)
     (artifact.id,) = store.put_artifacts([artifact.mlmd_artifact])
     return artifact
 
 
-def validated(store: mlmd.MetadataStore, statistics):
-    """What a validator published that has read these."""
-    kind = store.put_execution_type(metadata_store_pb2.ExecutionType(name="ExampleValidator"))
-    anomalies = recorded(store, standard_artifacts.ExampleAnomalies, statistics.span)
+def executed(store: mlmd.MetadataStore, step: str, read, wrote) -> None:
+    """A step that has read one artifact and written another."""
+    kind = store.put_execution_type(metadata_store_pb2.ExecutionType(name=step))
     (execution,) = store.put_executions([metadata_store_pb2.Execution(type_id=kind)])
-    kinds = {statistics.id: metadata_store_pb2.Event.INPUT, anomalies.id: metadata_store_pb2.Event.OUTPUT}
+    kinds = {read.id: metadata_store_pb2.Event.INPUT, wrote.id: metadata_store_pb2.Event.OUTPUT}
     store.put_events(
         metadata_store_pb2.Event(artifact_id=artifact, execution_id=execution, type=kind)
         for artifact, kind in kinds.items()
     )
+
+
+def validated(store: mlmd.MetadataStore, statistics):
+    """What a validator published that has read these."""
+    anomalies = recorded(store, standard_artifacts.ExampleAnomalies, statistics.span)
+    executed(store, "ExampleValidator", statistics, anomalies)
     return anomalies
 
 
@@ -57,3 +65,88 @@ def test_previous_statistics(store, spans, current, resolved):
     result = PreviousStatisticsStrategy().resolve_artifacts(store, given)
     assert [artifact.id for artifact in result["statistics"]] == ([] if resolved is None else [statistics[resolved].id])
     assert result["current"] == given["current"]
+
+
+class Runs:
+    """What runs leave: examples and a model each, and whether it was blessed and pushed."""
+
+    def __init__(self, store: mlmd.MetadataStore):
+        self._store = store
+        self.examples, self._models, self._blessings, self._pushed = [], [], [], []
+
+    def add(self, *, blessed: bool, pushed: bool, examples=None) -> None:
+        """Args: examples: those of an earlier run, from the cache; without them, new ones."""
+        self.examples.append(examples or recorded(self._store, standard_artifacts.Examples, 1))
+        model = recorded(self._store, standard_artifacts.Model)
+        judged = {"blessed": int(blessed), "current_model_id": model.id}
+        self._models.append(model)
+        self._blessings.append(recorded(self._store, standard_artifacts.ModelBlessing, **judged))
+        pushed_model = recorded(self._store, standard_artifacts.PushedModel, pushed=int(pushed))
+        executed(self._store, "Pusher", model, pushed_model)
+        self._pushed.append(pushed_model)
+
+    def taken(self, examples, *kinds: str) -> int | None:
+        """Which run's model a run with these examples starts from."""
+        given = {
+            "examples": [examples],
+            "model": list(self._models),
+            "model_blessing": list(self._blessings),
+            "pushed_model": list(self._pushed),
+        }
+        resolved = EarlierModelStrategy(kinds).resolve_artifacts(self._store, given)
+        assert resolved["examples"] == [examples]
+        assert len(resolved["model"]) <= 1
+        return next((self._models.index(model) for model in resolved["model"]), None)
+
+
+@pytest.fixture
+def runs(store) -> Runs:
+    return Runs(store)
+
+
+def next_examples(store):
+    return recorded(store, standard_artifacts.Examples, 2)
+
+
+def test_the_first_run_finds_no_model(runs, store):
+    assert runs.taken(next_examples(store), "latest_blessed", "latest_pushed") is None
+
+
+def test_the_last_model_that_was_blessed_and_the_last_that_was_pushed(runs, store):
+    runs.add(blessed=True, pushed=True)
+    runs.add(blessed=True, pushed=False)
+    runs.add(blessed=False, pushed=False)
+    examples = next_examples(store)
+    assert runs.taken(examples, "latest_blessed") == 1
+    assert runs.taken(examples, "latest_pushed") == 0
+
+
+def test_the_first_kind_that_there_is(runs, store):
+    runs.add(blessed=True, pushed=False)
+    examples = next_examples(store)
+    assert runs.taken(examples, "latest_pushed") is None
+    assert runs.taken(examples, "latest_pushed", "latest_blessed") == 0
+
+
+@pytest.mark.parametrize("kind", ["latest_blessed", "latest_pushed"])
+def test_a_repeated_run_starts_from_what_it_started_from_at_first(runs, store, kind):
+    """Its examples come from the cache, whatever it and others have made since."""
+    runs.add(blessed=True, pushed=True)
+    runs.add(blessed=True, pushed=True)
+    second = runs.examples[1]
+    assert runs.taken(second, kind) == 0
+    runs.add(blessed=True, pushed=True, examples=second)
+    assert runs.taken(second, kind) == 0
+    assert runs.taken(runs.examples[0], kind) is None
+    assert runs.taken(next_examples(store), kind) == 2
+
+
+def test_a_model_that_is_pushed_anew_is_the_last_pushed_again(runs, store):
+    """As after another gate: judged and pushed once more, it is the newest version that is served."""
+    runs.add(blessed=True, pushed=True)
+    runs.add(blessed=True, pushed=True)
+    again = recorded(store, standard_artifacts.PushedModel, pushed=1)
+    executed(store, "Pusher", runs._models[0], again)
+    runs._pushed.append(again)
+    assert runs.taken(next_examples(store), "latest_pushed") == 0
+    assert runs.taken(next_examples(store), "latest_blessed") == 1

@@ -19,7 +19,19 @@ def deeplab(*arguments: object, cwd: Path | None = None) -> subprocess.Completed
 def test_help_and_version():
     shown = deeplab("--help")
     assert shown.returncode == 0
-    for command in ("run", "retrain", "check", "make-data", "fetch-data", "model", "compile", "submit", "schedule"):
+    commands = (
+        "run",
+        "retrain",
+        "check",
+        "show-batch",
+        "make-data",
+        "fetch-data",
+        "model",
+        "compile",
+        "submit",
+        "schedule",
+    )
+    for command in commands:
         assert command in shown.stdout
     assert deeplab("--version").stdout.startswith("deeplab 0.")
 
@@ -36,6 +48,7 @@ def test_help_and_version():
         ["compile", "gone.yaml"],
         ["submit", "gone.yaml"],
         ["schedule", str(CONFIG), "--cron", "0 0 * * 9"],
+        ["show-batch", str(CONFIG), "--output-file", "sheet.gif"],
         ["model", "summary", "gone.yaml"],
         ["model", "summary", str(CONFIG), "--diagram", "network.gif"],
     ],

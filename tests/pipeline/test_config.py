@@ -161,7 +161,24 @@ def test_where_a_run_writes_unless_told(file, monkeypatch, tmp_path):
             "nn_arch: {image_size: 65, encoder_middle_conf: [{op: conv, kernel: 5}]}\ntrain: {output_stride: 32}",
             "branch 0: kernel 5 is larger than the features, which have 3 x 3 pixels",
         ),
-        ("train: {init_from: ''}", "train.init_from: found ''"),
+        (
+            "train: {init_from: ''}",
+            "train.init_from: found ''; it must be imagenet, none, a path or a URI",
+        ),
+        ("train: {init_from: []}", "train.init_from: found []; it must be"),
+        ("train: {init_from: [imagenet, none]}", "train.init_from: found ['imagenet', 'none']; it must be"),
+        ("train: {init_from: [none, latest_blessed]}", "found ['none', 'latest_blessed']; it must be"),
+        (
+            "train: {init_from: [latest_pushed, latest_blessed]}",
+            "found ['latest_pushed', 'latest_blessed'];",
+        ),
+        ("train: {init_from: [3]}", "train.init_from.0: found 3; input should be a valid string"),
+        (
+            "train: {warm_start: {steps: 3, epochs: 1}}",
+            "train.warm_start: steps is 3 and epochs is 1;",
+        ),
+        ("train: {warm_start: {step: 3}}", "train.warm_start.step: unknown key; allowed here: steps, epochs, lr"),
+        ("train: {warm_start: true}", "train.warm_start: found True"),
         ("eval: {output_stride: 4}", "eval.output_stride: found 4; input should be 8, 16 or 32"),
     ],
 )
@@ -273,6 +290,32 @@ def test_wrong_overrides(file, override, expected):
 def test_weights_that_are_not_there(file):
     message = problem(file, overrides=("train.init_from=gone.weights.h5",))
     assert "train.init_from: found 'gone.weights.h5', and there is no such file or folder" in message
+
+
+@pytest.mark.parametrize(
+    ("given", "places"),
+    [
+        ("none", ("none",)),
+        ("latest_blessed", ("latest_blessed", "imagenet")),
+        ("[latest_pushed]", ("latest_pushed", "imagenet")),
+        ("[latest_pushed, latest_blessed, none]", ("latest_pushed", "latest_blessed", "none")),
+        ("[latest_blessed, 's3://bucket/weights.h5']", ("latest_blessed", "s3://bucket/weights.h5")),
+    ],
+)
+def test_places_to_start_from(file, given, places):
+    config = load_config(file, overrides=[f"train.init_from={given}"])
+    assert config.train.init_from == places
+    assert config.trainer_settings().train.init_from == places
+    assert config.at("elsewhere").train == config.train
+
+
+def test_a_path_after_earlier_models_must_be_there_and_is_made_absolute(file, tmp_path, monkeypatch):
+    message = problem(file, overrides=("train.init_from=[latest_blessed, gone.h5]",))
+    assert "train.init_from: found 'gone.h5', and there is no such file or folder" in message
+    monkeypatch.chdir(tmp_path)
+    Path("weights.h5").touch()
+    config = load_config(file, overrides=["train.init_from=[latest_blessed, weights.h5]"])
+    assert config.trainer_settings().train.init_from == ("latest_blessed", str(tmp_path / "weights.h5"))
 
 
 def test_no_data_folder(file):

@@ -10,6 +10,12 @@ from pipeline.console import ConsoleReporter
 from trainer.progress import Progress
 
 
+def record(step: int, steps: int, **values: float) -> logging.LogRecord:
+    """As training logs it."""
+    values = {"loss": 0.5, "learning_rate": 0.007, "images_per_second": 7.0, "seconds_left": 90.0, **values}
+    return logging.makeLogRecord({"progress": Progress(step=step, steps=steps, **values)})
+
+
 def test_the_bar_on_a_terminal_leaves_the_libraries_output_alone():
     """The chatter of TensorFlow and Beam must go on into the log while the bar is shown."""
     shown = io.StringIO()
@@ -18,22 +24,32 @@ def test_the_bar_on_a_terminal_leaves_the_libraries_output_alone():
         assert (sys.stdout, sys.stderr) == outputs
         reporter.step_started("Trainer")
         print("chatter", file=sys.stderr)
-        progress = Progress(step=3, steps=10, loss=0.5, images_per_second=7.0)
-        reporter.emit(logging.makeLogRecord({"progress": progress}))
+        reporter.emit(record(3, 10))
         reporter.step_finished("Trainer", cached=False, seconds=2.0)
     assert "chatter" not in shown.getvalue()
     assert "Trainer" in shown.getvalue()
     assert reporter.steps == [("Trainer", False, 2.0)]
 
 
+def test_the_bar_says_all_in_a_terminal_of_80_columns():
+    shown = io.StringIO()
+    with ConsoleReporter(Console(file=shown, force_terminal=True, width=80, color_system=None)) as reporter:
+        reporter.step_started("Trainer")
+        values = {"loss": 12.3456, "learning_rate": 6.3e-05, "images_per_second": 123.45, "seconds_left": 45_296.0}
+        reporter.emit(record(12500, 30000, **values, mean_iou=0.5123, best_mean_iou=0.5304))
+    assert "12500/30000  123.5 images/s  12:34:56 left" in shown.getvalue()
+    assert "loss 12.346  lr 6.3e-05  mean IoU 0.512 (best 0.530)" in shown.getvalue()
+
+
 def test_without_a_terminal_progress_is_told_in_lines():
     shown = io.StringIO()
-    with ConsoleReporter(Console(file=shown)) as reporter:
+    with ConsoleReporter(Console(file=shown, width=200)) as reporter:
         reporter.step_started("Trainer")
         for step in range(1, 101):
-            progress = Progress(step=step, steps=100, loss=0.5, images_per_second=7.0)
-            reporter.emit(logging.makeLogRecord({"progress": progress}))
+            reporter.emit(record(step, 100, mean_iou=0.4, best_mean_iou=0.45))
         reporter.step_finished("Trainer", cached=True, seconds=0.0)
     lines = [line.strip() for line in shown.getvalue().splitlines()]
-    assert 9 <= len([line for line in lines if line.startswith("step ")]) <= 11
+    told = [line for line in lines if line.startswith("step ")]
+    assert 9 <= len(told) <= 11
+    assert told[0] == "step 10/100  7.0 images/s  1:30 left  loss 0.500  lr 0.007  mean IoU 0.400 (best 0.450)"
     assert lines[-1] == "✓ Trainer                 as before, from the cache"

@@ -52,8 +52,6 @@ def test_what_is_not_followed_is_named(tmp_path):
     assert all(warning.startswith(f"{file}: ") for warning in warnings)
     assert [warning.removeprefix(f"{file}: ").split()[0] for warning in warnings] == [
         "eval_data_mode",
-        "num_gpus",
-        "hps.reduce_lr_factor",
         "nn_arch.encoder_middle_conf_city_scrapes",
         "hps.val_ratio",
         "nn_arch.dropout_rate",
@@ -62,7 +60,7 @@ def test_what_is_not_followed_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     "change",
-    [{"mode": "evaluate"}, {"multi_gpu": True}, {"model_loading": True}, {"hps__dtype": "float16"}, {"workers": 4}],
+    [{"mode": "evaluate"}, {"model_loading": True}, {"workers": 4}],
     ids=str,
 )
 def test_whatever_is_asked_for_and_not_followed_is_named(tmp_path, change):
@@ -86,6 +84,32 @@ def test_wrong_keys_and_values_are_refused(tmp_path, change, expected):
     with pytest.raises(ConfigError) as error:
         load(tmp_path, **change)
     assert expected in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, 1),
+        ({"multi_gpu": True, "num_gpus": 2}, 2),
+        ({"multi_gpu": True, "num_gpus": None}, None),
+        ({"multi_gpu": True, "train": {"num_gpus": 1}}, 1),
+    ],
+    ids=str,
+)
+def test_its_gpus(tmp_path, change, expected):
+    assert load(tmp_path, **change)[0].train.num_gpus == expected
+
+
+def test_its_precision(tmp_path):
+    assert load(tmp_path)[0].train.precision == "auto"
+    assert load(tmp_path, hps__dtype="float16")[0].train.precision == "mixed_float16"
+    with pytest.raises(ConfigError, match=r"train\.precision: found 'float8'"):
+        load(tmp_path, hps__dtype="float8")
+
+
+def test_its_learning_rate_falls_on_a_plateau(tmp_path):
+    hps = load(tmp_path)[0].hps
+    assert (hps.lr_schedule, hps.reduce_lr_factor) == ("constant", 0.99)
 
 
 def test_names_of_its_later_versions(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from pathlib import Path
 
 import keras
@@ -9,9 +11,10 @@ import numpy as np
 import pytest
 from tfx.components.trainer.fn_args_utils import FnArgs
 
+from trainer.checkpoints import HISTORY, TENSORBOARD
 from trainer.labels import VOC2012
 from trainer.model.weights import WeightsError
-from trainer.run import KERAS_FILE, run_fn
+from trainer.run import EFFECTIVE_FILE, KERAS_FILE, run_fn
 from trainer.settings import Augmentation, Hps, NNArch, Train, TrainerSettings
 
 
@@ -25,12 +28,13 @@ def run(transformed, folder: Path, base_model: str | None = None, reduction_size
         hps=Hps(**{"steps": 1, "batch_size": 4, **hps}),
         augmentation=Augmentation(),
         labels=VOC2012,
-        train=Train(init_from="none"),
+        train=Train(init_from=["latest_blessed", "none"], warm_start={"steps": 2, "lr": 1e-12}),
         eval_output_stride=16,
     )
     run_fn(
         FnArgs(
             train_files=[transformed.pattern],
+            eval_files=[transformed.pattern],
             transform_output=transformed.graph_directory,
             serving_model_dir=str(folder / "Format-Serving"),
             model_run_dir=str(folder),
@@ -41,21 +45,35 @@ def run(transformed, folder: Path, base_model: str | None = None, reduction_size
     return str(folder / "Format-Serving")
 
 
+def steps_told_of(caplog: pytest.LogCaptureFixture) -> set[int]:
+    """How long training said that it was."""
+    return {record.progress.steps for record in caplog.records if hasattr(record, "progress")}
+
+
 def kernels(folder: Path) -> list[np.ndarray]:
     network = keras.models.load_model(folder / KERAS_FILE, compile=False)
     return [weight.numpy() for weight in network.trainable_weights]
 
 
-def test_a_warm_start_goes_on_from_the_last_models_weights(transformed, tmp_path):
+def test_a_warm_start_goes_on_from_the_last_models_weights_by_a_schedule_of_its_own(transformed, tmp_path, caplog):
+    caplog.set_level(logging.INFO, logger="trainer.progress")
     first = run(transformed, tmp_path / "first")
-    # A learning rate that moves nothing shows what was started from.
-    run(transformed, tmp_path / "warm", base_model=first, lr=1e-12, weight_decay=0.0)
-    run(transformed, tmp_path / "cold", lr=1e-12, weight_decay=0.0)
+    assert steps_told_of(caplog) == {1}
+    # The learning rate of warm starts moves nothing, and so shows what was started from.
+    run(transformed, tmp_path / "warm", base_model=first, weight_decay=0.0)
+    assert steps_told_of(caplog) == {1, 2}
     pairs = list(zip(kernels(tmp_path / "first"), kernels(tmp_path / "warm"), strict=True))
     assert all(np.allclose(before, after, atol=1e-6) for before, after in pairs)
-    cold = list(zip(kernels(tmp_path / "first"), kernels(tmp_path / "cold"), strict=True))
-    assert not all(np.allclose(before, after, atol=1e-6) for before, after in cold)
+
+    # What the training was, and how it went, lies beside the network.
+    effective = json.loads((tmp_path / "first" / EFFECTIVE_FILE).read_text())
+    assert effective["settings"]["hps"]["batch_size"] == 4
+    assert (effective["steps"], effective["pictures"], effective["precision"]) == (1, 12, "float32")
+    (evaluation,) = json.loads((tmp_path / "first" / HISTORY).read_text())["evaluations"]
+    assert evaluation["step"] == 1
+    assert 0 <= evaluation["mean_iou"] <= 1
+    assert list((tmp_path / "first" / TENSORBOARD).glob("events.out.tfevents.*"))
 
     # A last model of another network is named as what it is.
-    with pytest.raises(WeightsError, match=r"train\.warm_start: the last good model is of another network"):
+    with pytest.raises(WeightsError, match=r"train\.init_from: the last model is of another network"):
         run(transformed, tmp_path / "other", base_model=first, reduction_size=16)

@@ -13,13 +13,14 @@ import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer import losses
+from trainer import losses, run
 from trainer.input import training_batches
 from trainer.labels import IGNORE_LABEL, VOC2012
 from trainer.run import KERAS_FILE
@@ -144,7 +145,7 @@ MIRRORED = """
 
     run.ProgressLogger = Recorder
     settings = TrainerSettings.model_validate_json(settings)
-    network = run.train(settings, [examples], tft.TFTransformOutput(graph), strategy)
+    network = run.train(settings, [examples], tft.TFTransformOutput(graph), strategy, eval_files=[examples])
     np.savez(output, *network.get_weights(), losses=losses)
 """
 
@@ -157,15 +158,27 @@ def trained(transformed, settings: TrainerSettings, output: Path, *, devices: in
 
 
 @pytest.mark.slow
-def test_two_devices_train_as_one(transformed, tmp_path):
+@pytest.mark.parametrize(
+    "hps",
+    [{}, {"clip_norm": 0.5, "ema_momentum": 0.5, "optimizer": "adamw", "lr": 1e-3}],
+    ids=str,
+)
+def test_two_devices_train_as_one(transformed, tmp_path, hps):
     """In float64: the statistics of batches make float32's rounding errors percents within three steps."""
+    chosen = settings(bn_freeze=False, **hps)
     one, two = (
-        trained(transformed, settings(bn_freeze=False), tmp_path / f"{devices}.npz", devices=devices, dtype="float64")
+        trained(transformed, chosen, tmp_path / f"{devices}.npz", devices=devices, dtype="float64")
         for devices in (1, 2)
     )
     assert len(one["losses"]) == STEPS
     for key in one:
         np.testing.assert_allclose(two[key], one[key], rtol=1e-8, atol=1e-8, err_msg=key)
+
+
+def test_several_devices_compute_no_micro_batches(transformed):
+    strategy = SimpleNamespace(num_replicas_in_sync=2)
+    with pytest.raises(ValueError, match=r"hps\.micro_batches is 2, but 2 devices share each batch already"):
+        run.train(settings(micro_batches=2), [transformed.pattern], transformed.graph, strategy)
 
 
 def free_ports(count: int) -> list[int]:

@@ -9,6 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from trainer import features, signatures
+from trainer.augmentation import normalised
 from trainer.labels import IGNORE_LABEL, VOC2012
 from trainer.model.backbones import MINUS_ONE_TO_ONE
 from trainer.model.deeplabv3plus import deeplabv3plus
@@ -87,8 +88,10 @@ def test_all_signatures_give_the_same_mask(saved, examples, transformed):
 def test_a_picture_that_fits_is_segmented_as_the_network_says(saved, network):
     """No resizing on the way: the mask is the network's own argmax, cut to the picture."""
     image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
-    canvas, _ = image_canvas(tf.constant(image), 65, MINUS_ONE_TO_ONE)
-    expected = network(canvas[tf.newaxis])[0].numpy().argmax(-1)[:40, :50]
+    canvas, size = image_canvas(tf.constant(image), 65)
+    expected = (
+        network(normalised(canvas[tf.newaxis], size[tf.newaxis], MINUS_ONE_TO_ONE))[0].numpy().argmax(-1)[:40, :50]
+    )
     segmented = saved.signatures[features.SEGMENT_SIGNATURE](tf.constant(image[None]))[features.MASK]
     np.testing.assert_array_equal(segmented[0], expected)
 

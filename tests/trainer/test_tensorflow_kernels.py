@@ -1,14 +1,23 @@
 """TensorFlow's kernels compute what Keras computes."""
 
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from trainer.augmentation import DRAWS, augment
+from trainer.model.backbones import MINUS_ONE_TO_ONE
 from trainer.model.deeplabv3plus import deeplabv3plus
 from trainer.model.layers import AlignedUpsampling
-from trainer.settings import Hps, NNArch
-from trainer.tensorflow_kernels import FusedBatchNormalization, ResizingUpsampling, with_tensorflow_kernels
+from trainer.settings import Augmentation, Hps, NNArch
+from trainer.tensorflow_kernels import (
+    FusedBatchNormalization,
+    ResizingUpsampling,
+    in_one_loop,
+    with_tensorflow_kernels,
+)
 
 
 def outputs_and_gradients(layer: keras.Layer, inputs: tf.Tensor, upstream: tf.Tensor) -> list[np.ndarray]:
@@ -73,3 +82,18 @@ def test_statistics_over_all_replicas_stay_keras_own():
     arch = NNArch(image_size=65, mv2_depth_multiplier=0.35, reduction_size=16, concat_channels=24)
     copy = with_tensorflow_kernels(deeplabv3plus("MobileNetV2", arch, Hps(bn_synchronized=True)))
     assert not [layer for layer in copy._flatten_layers() if isinstance(layer, FusedBatchNormalization)]
+
+
+def test_the_augmentation_in_one_loop_is_the_same():
+    rng = np.random.default_rng(0)
+    canvases, labels = (tf.constant(rng.integers(0, 21, (4, 33, 33, *end), np.uint8)) for end in ([3], []))
+    sizes = tf.constant([[33, 33], [20, 33], [33, 20], [9, 9]], tf.int64)
+    draws = tf.constant(rng.random((4, DRAWS), np.float32))
+    settings = Augmentation(rotation=30, brightness=0.2, contrast=0.2, saturation=0.2, hue=20)
+    plain = partial(augment, size=33, settings=settings, normalisation=MINUS_ONE_TO_ONE)
+    (images, moved), (images2, moved2) = (
+        function(canvases, labels, sizes, draws) for function in (plain, in_one_loop(plain))
+    )
+    np.testing.assert_allclose(images2, images, atol=1e-4)
+    # A place between two pixels may be rounded to either.
+    assert (moved2 != moved).numpy().mean() < 0.005

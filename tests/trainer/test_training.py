@@ -1,33 +1,13 @@
-"""Learning rate, input and the whole of training."""
+"""Input and the whole of training."""
 
-import keras
 import numpy as np
-import pytest
 import tensorflow as tf
 
 from trainer import features
 from trainer.input import training_batches, training_totals
 from trainer.labels import VOC2012
-from trainer.progress import ProgressLogger
 from trainer.run import train
 from trainer.settings import Augmentation, Hps, NNArch, Train, TrainerSettings
-from trainer.training import DivergedError, StopOnDivergence, optimizer
-
-
-@pytest.mark.parametrize("name", ["sgd", "adam"])
-def test_the_poly_schedule(name):
-    made = optimizer(Hps(optimizer=name, lr=0.007, poly_power=0.9), steps=100)
-    for step in (0, 25, 99):
-        made.iterations.assign(step)
-        assert float(made.learning_rate) == pytest.approx(0.007 * (1 - step / 100) ** 0.9, rel=1e-4)
-
-
-def test_the_other_schedules():
-    made = optimizer(Hps(lr=0.1, lr_schedule="inverse_time", decay=0.5), steps=100)
-    for step in (0, 1, 4):
-        made.iterations.assign(step)
-        assert float(made.learning_rate) == pytest.approx(0.1 / (1 + 0.5 * step))
-    assert float(optimizer(Hps(lr=0.1, lr_schedule="constant"), steps=100).learning_rate) == pytest.approx(0.1)
 
 
 def test_epochs_are_counted_in_pictures():
@@ -35,24 +15,6 @@ def test_epochs_are_counted_in_pictures():
     assert Hps(epochs=0.5, batch_size=8).total_steps(pictures=16) == 1
     assert Hps(steps=7).total_steps(pictures=10) == 7
     assert Hps().total_steps(pictures=10) == 30_000
-
-
-def test_a_loss_that_is_no_number_stops_training():
-    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-    model.compile(optimizer=keras.optimizers.SGD(0.5), loss="mse")
-    with pytest.raises(DivergedError, match=r"the loss became nan at step 1; lower hps\.lr"):
-        model.fit(np.full((4, 1), np.nan), np.ones((4, 1)), batch_size=4, verbose=0, callbacks=[StopOnDivergence()])
-
-
-def test_progress_tells_of_the_last_step(caplog):
-    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-    model.compile(optimizer=keras.optimizers.SGD(0.01), loss="mse")
-    with caplog.at_level("INFO", logger="trainer"):
-        model.fit(np.ones((12, 1)), np.ones((12, 1)), batch_size=4, verbose=0, callbacks=[ProgressLogger(3, 4)])
-    last = caplog.records[-1].progress
-    assert (last.step, last.steps) == (3, 3)
-    assert last.loss >= 0
-    assert last.images_per_second > 0
 
 
 def test_the_same_seed_gives_the_same_batches(transformed):

@@ -150,4 +150,6 @@ def build_backbone(name: str, nn_arch: NNArch, hps: Hps, *, weights: str = "none
 
 def kernel_regularizer(hps: Hps) -> keras.regularizers.Regularizer | None:
     """Weight decay as TF-slim means it. Depthwise kernels have none, as in TF DeepLab."""
-    return keras.regularizers.L2(hps.weight_decay / 2) if hps.weight_decay else None
+    if not hps.weight_decay or hps.decoupled_decay:
+        return None
+    return keras.regularizers.L2(hps.weight_decay / 2)

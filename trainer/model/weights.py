@@ -98,13 +98,14 @@ def canonical(weights: Weights) -> Weights:
 
 def layers_with_weights(network: keras.Model) -> Mapping[str, keras.Layer]:
     """The layers that have weights, those of nested models too, by canonical name."""
-    return canonical({layer.name: layer for layer in _leaves(network) if layer.weights})
+    return canonical({layer.name: layer for layer in leaves(network) if layer.weights})
 
 
-def _leaves(network: keras.Model) -> Iterator[keras.Layer]:
+def leaves(network: keras.Model) -> Iterator[keras.Layer]:
+    """The layers, those of nested models instead of the models."""
     for layer in network.layers:
         if isinstance(layer, keras.Model):
-            yield from _leaves(layer)
+            yield from leaves(layer)
         else:
             yield layer
 
@@ -144,6 +145,27 @@ def transfer(weights: Weights, network: keras.Model, source: str) -> None:
         raise WeightsError(f"{source} does not fit {target}: {'; '.join(problems[:SHOWN])}{more}")
     for name, layer in layers.items():
         layer.set_weights(weights[name])
+
+
+def with_head(weights: Weights, network: keras.Model, rows: Sequence[int | None]) -> Weights:
+    """A whole network's weights with a head for other classes, whose other rows are as the network has them.
+
+    Args:
+        weights: of the whole network.
+        network: what `deeplabv3plus` has built for the other classes; it is not changed.
+        rows: for each of its classes, the row that is taken over from the weights; None takes over none.
+
+    Returns:
+        The weights; unchanged if the heads do not differ in the number of classes alone, which `transfer` refuses.
+    """
+    head = [array.copy() for array in network.get_layer(HEAD).get_weights()]
+    if [array.shape[:-1] for array in head] != [array.shape[:-1] for array in weights[HEAD]]:
+        return weights
+    for row, earlier in enumerate(rows):
+        if earlier is not None:
+            for array, before in zip(head, weights[HEAD], strict=True):
+                array[..., row] = before[..., earlier]
+    return {**weights, HEAD: head}
 
 
 def _normalises_otherwise(weights: Weights) -> Iterator[str]:
