@@ -166,7 +166,8 @@ class TrainingFolder:
         self._write_arrays(CHECKPOINT.format(history.step), variables, history)
         for events in (self.path / TENSORBOARD).glob("*"):
             self._publish(f"{TENSORBOARD}/{events.name}")
-        self.write(HISTORY, history.to_json())
+        (self.path / HISTORY).write_text(history.to_json())
+        self._publish(HISTORY)
         kept, outdated = self._checkpoints()[:KEPT], self._checkpoints()[KEPT:]
         # Each checkpoint goes with the weights that were the best then.
         bests = {history.until(int(file.stem.rpartition("-")[2])).best for file in kept}
@@ -213,12 +214,6 @@ class TrainingFolder:
         if self.writes:
             (self.path / FINISHED).touch()
             self._publish(FINISHED)
-
-    def write(self, name: str, text: str) -> None:
-        """Writes a file for people."""
-        if self.writes:
-            (self.path / name).write_text(text)
-            self._publish(name)
 
     def copy_to(self, place: str, names: Iterable[str]) -> None:
         """Copies files and folders out of this one, those that are there.

@@ -126,7 +126,7 @@ def batch_ids(
 
 
 def evaluation_batches(
-    file_patterns: list[str], transform_graph: tft.TFTransformOutput, *, batch_size: int
+    file_patterns: list[str], transform_graph: tft.TFTransformOutput, *, batch_size: int, pictures: int | None = None
 ) -> tf.data.Dataset:
     """One pass over labelled pictures, in the order of their files; the last batch may be smaller.
 
@@ -134,6 +134,7 @@ def evaluation_batches(
         file_patterns: of the TFRecord files.
         transform_graph: Transform's output.
         batch_size: pictures per batch.
+        pictures: how many are taken, the first ones; None for all.
 
     Returns:
         Batches of ((canvas uint8[N, S, S, 3], content_size int64[N, 2]), label uint8[N, S, S], ids string[N]).
@@ -146,6 +147,7 @@ def evaluation_batches(
 
     return (
         tf.data.TFRecordDataset(_files(file_patterns))
+        .take(-1 if pictures is None else pictures)
         .batch(batch_size)
         .map(to_batch, num_parallel_calls=_PROCESSORS)
         .prefetch(PREFETCHED)

@@ -248,9 +248,8 @@ def _fit(
     )
     evaluations = None
     if eval_files:
-        eval_batches = evaluation_batches(eval_files, transform_graph, batch_size=max(1, micro_batch // replicas))
-        if options.eval_pictures:
-            eval_batches = eval_batches.unbatch().take(options.eval_pictures).batch(max(1, micro_batch // replicas))
+        share = max(1, micro_batch // replicas)
+        eval_batches = evaluation_batches(eval_files, transform_graph, batch_size=share, pictures=options.eval_pictures)
         judged = with_tensorflow_kernels(deeplabv3plus(settings.base_model, settings.exported_arch, hps))
         evaluations = Evaluations(
             Validation(judged, eval_batches, normalisation),

@@ -104,3 +104,12 @@ def test_evaluation_reads_every_picture_once_in_the_order_of_the_files(transform
     np.testing.assert_array_equal(sizes, expected[features.CONTENT_SIZE])
     np.testing.assert_array_equal(labels, unpacked(expected[features.PACKED_LABEL]))
     np.testing.assert_array_equal(ids, parsed[features.IMAGE_SOURCE_ID][:, 0])
+
+
+def test_evaluation_may_look_at_the_first_pictures_alone(transformed):
+    def ids(**chosen) -> list[list[bytes]]:
+        batches = evaluation_batches([transformed.pattern], transformed.graph, batch_size=5, **chosen)
+        return [batch.numpy().tolist() for _, _, batch in batches]
+
+    first, second, _ = ids()
+    assert ids(pictures=7) == [first, second[:2]]
