@@ -63,12 +63,17 @@ def normalised(canvases, content_sizes, normalisation: Normalisation):
         float32[N, S, S, 3], 0 outside the picture.
     """
     size = canvases.shape[1]
-    pixels = (ops.cast(canvases, "float32") - _mean(normalisation)) * _factor(normalisation)
+    pixels = scaled(canvases, normalisation)
     content = ops.cast(content_sizes, "int32")
     positions = ops.arange(size, dtype="int32")
     rows, columns = (positions < ops.expand_dims(content[:, axis], 1) for axis in (0, 1))
     inside = ops.logical_and(ops.expand_dims(rows, 2), ops.expand_dims(columns, 1))
     return ops.where(ops.expand_dims(inside, 3), pixels, 0.0)
+
+
+def scaled(pixels, normalisation: Normalisation):
+    """RGB [..., 3], 0 to 255 -> float32[..., 3] as the backbone wants it, whatever is picture and whatever padding."""
+    return (ops.cast(pixels, "float32") - _mean(normalisation)) * _factor(normalisation)
 
 
 def _mean(normalisation: Normalisation) -> np.ndarray:

@@ -11,13 +11,26 @@ from contextlib import contextmanager
 from typing import Any
 
 import keras
+import numpy as np
+from keras import ops
 
 LOGGER = logging.getLogger(__name__)
 SHOWN_IDS = 16
 
 
 class DivergedError(RuntimeError):
-    """The loss is no longer a number."""
+    """The loss, or what was learnt, is no longer a number."""
+
+
+class LazyCallbackList(keras.callbacks.CallbackList):
+    """Callbacks that are given the logs of a step as they lie on the device.
+
+    Keras' own list reads them first, and so makes every step wait for the device.
+    """
+
+    def on_train_batch_end(self, batch, logs=None):
+        for callback in self.callbacks:
+            callback.on_train_batch_end(batch, logs)
 
 
 class StepCallback(keras.callbacks.Callback):
@@ -47,7 +60,8 @@ class StepCallback(keras.callbacks.Callback):
         """To be overridden.
 
         Args:
-            mean_loss: Keras' mean of the loss over the steps of its epoch. To read it is to wait for the device.
+            mean_loss: Keras' mean of the loss over the steps of its epoch, float32[]. To read it is to wait for the
+                device.
         """
         raise NotImplementedError
 
@@ -62,12 +76,15 @@ class StepCallback(keras.callbacks.Callback):
 class StopOnDivergence(StepCallback):
     """Raises `DivergedError` when the loss is infinite or not a number.
 
-    It looks at a step's loss when the next one has been started, so that a GPU need not wait for it.
+    To read each loss at once would be to wait for a GPU. So they are read every so many steps: training goes on for
+    fewer steps than that, and the error names the first one that went wrong. Whoever judges or keeps weights calls
+    `check` first.
 
     Args:
         ids_of_step: the ids of the pictures that a step, counted from 0, learnt from.
         learning_rate: of a step.
         first_step: steps that were taken before.
+        every: after how many steps their losses are read.
     """
 
     def __init__(
@@ -75,37 +92,50 @@ class StopOnDivergence(StepCallback):
         ids_of_step: Callable[[int], Sequence[str]],
         learning_rate: Callable[[int], float],
         first_step: int = 0,
+        every: int = 1,
     ):
         super().__init__(first_step)
         self._learning_rate = learning_rate
         self._ids_of_step = ids_of_step
-        self._pending: tuple[int, Any] | None = None
+        self._every = every
+        self._unread: list[tuple[int, Any]] = []
 
     def after_step(self, mean_loss) -> None:
-        self.check()
-        self._pending = (self.step, mean_loss)
+        self._unread.append((self.step, mean_loss))
+        if self.step % self._every == 0:
+            self._check_losses()
 
-    def on_train_end(self, logs=None):
-        self.check()
+    def on_epoch_end(self, epoch, logs=None):
+        # Before Keras' mean begins anew.
+        self._check_losses()
 
     def check(self) -> None:
-        """Looks at the loss of the last step, if that is still to be done.
+        """Looks at the losses that are still unread, and at the weights.
 
         Raises:
-            DivergedError: it is infinite or not a number.
+            DivergedError: one is infinite or not a number.
         """
-        if self._pending is None:
+        self._check_losses()
+        # The loss of the last step was that of the weights before it.
+        for weight in self.model.weights:
+            if not np.isfinite(ops.convert_to_numpy(weight)).all():
+                raise self._error(f"weights ({weight.path}) became infinite or no numbers", self.step)
+
+    def _check_losses(self) -> None:
+        losses, self._unread = self._unread, []
+        # A mean that is no number stays so, whatever is added: the last one speaks for all.
+        if not losses or math.isfinite(float(losses[-1][1])):
             return
-        step, loss = self._pending
-        self._pending = None
-        if math.isfinite(float(loss)):
-            return
+        step, loss = next((step, float(loss)) for step, loss in losses if not math.isfinite(float(loss)))
+        raise self._error(f"the loss became {loss}", step)
+
+    def _error(self, what: str, step: int) -> DivergedError:
         ids = list(self._ids_of_step(step - 1))
         more = f" and {len(ids) - SHOWN_IDS} more" if len(ids) > SHOWN_IDS else ""
         rate = self._learning_rate(step - 1)
-        raise DivergedError(
-            f"the loss became {float(loss)} at step {step}; lower hps.lr (the rate was {rate:.3g} at that step), set "
-            f"hps.clip_norm, or look at the pictures of that step: {', '.join(ids[:SHOWN_IDS])}{more}"
+        return DivergedError(
+            f"{what} at step {step}; lower hps.lr (the rate was {rate:.3g} at that step), set hps.clip_norm, or look "
+            f"at the pictures of that step: {', '.join(ids[:SHOWN_IDS])}{more}"
         )
 
 

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import json
 import logging
 import os
 import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from trainer import files
-from trainer.settings import Train
+from trainer.history import HISTORY, History
 
 LOGGER = logging.getLogger(__name__)
 
@@ -26,7 +23,6 @@ KEPT = 2
 """Checkpoints that are kept, in case the newest cannot be read."""
 CHECKPOINT = "checkpoint-{:08d}.npz"
 BEST = "best-{:08d}.npz"
-HISTORY = "history.json"
 FINISHED = "finished"
 TENSORBOARD = "tensorboard"
 """Folder of event files in it."""
@@ -34,78 +30,6 @@ TENSORBOARD = "tensorboard"
 
 class CheckpointError(ValueError):
     """A checkpoint is of another training; the message says what to do."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """How the network did on the eval split, while it was trained."""
-
-    step: int
-    """Optimisation steps that had been taken."""
-    mean_iou: float
-    iou: tuple[float | None, ...]
-    """Of each class; None for one that neither labels nor predictions had."""
-    loss: float
-    """Of training, mean since the evaluation before."""
-    learning_rate: float
-    seconds: float
-    """What the evaluation took."""
-    reduced_rate: bool = False
-    """Whether the learning rate was reduced after it (`hps.reduce_lr_factor`)."""
-
-
-@dataclass(frozen=True)
-class History:
-    """How far training has come."""
-
-    step: int = 0
-    """Optimisation steps that were taken."""
-    evaluations: tuple[Evaluation, ...] = ()
-
-    @property
-    def best(self) -> Evaluation | None:
-        """The evaluation with the highest mean IoU, the first of equal ones."""
-        return max(self.evaluations, key=lambda evaluation: evaluation.mean_iou, default=None)
-
-    @property
-    def evaluations_since_best(self) -> int:
-        """How many there were after it."""
-        return len(self.evaluations) - 1 - self.evaluations.index(self.best) if self.best else 0
-
-    def ends_early(self, train: Train) -> bool:
-        """Whether `train.early_stopping` ends the training here."""
-        return train.early_stopping is not None and self.evaluations_since_best >= train.early_stopping
-
-    @property
-    def evaluations_without_progress(self) -> int:
-        """How many there were after it, and after the rate was last reduced."""
-        reduced = [index for index, evaluation in enumerate(self.evaluations) if evaluation.reduced_rate]
-        since_reduced = len(self.evaluations) - 1 - reduced[-1] if reduced else len(self.evaluations)
-        return min(self.evaluations_since_best, since_reduced)
-
-    def until(self, step: int) -> History:
-        """How far it had come after so many steps."""
-        return History(step, tuple(evaluation for evaluation in self.evaluations if evaluation.step <= step))
-
-    def with_evaluation(self, evaluation: Evaluation) -> History:
-        """The same with one more."""
-        return History(evaluation.step, (*self.evaluations, evaluation))
-
-    def with_reduced_rate(self) -> History:
-        """The same, the rate having been reduced after the last evaluation."""
-        *earlier, last = self.evaluations
-        return dataclasses.replace(self, evaluations=(*earlier, dataclasses.replace(last, reduced_rate=True)))
-
-    def to_json(self) -> str:
-        """For people and for `from_json`."""
-        return json.dumps(dataclasses.asdict(self), indent=1)
-
-    @classmethod
-    def from_json(cls, text: str) -> History:
-        """Of `to_json`."""
-        values = json.loads(text)
-        evaluations = (Evaluation(**{**each, "iou": tuple(each["iou"])}) for each in values["evaluations"])
-        return cls(values["step"], tuple(evaluations))
 
 
 class TrainingFolder:
@@ -210,23 +134,20 @@ class TrainingFolder:
             self._put([arrays[str(index)] for index in range(len(arrays.files))], weights, file)
 
     def finish(self) -> None:
-        """Marks that what was trained has been exported, so that the next training may clear the folder away."""
+        """Marks that what was trained is where it is kept, so that the next training may clear the folder away."""
         if self.writes:
             (self.path / FINISHED).touch()
             self._publish(FINISHED)
 
-    def copy_to(self, place: str, names: Iterable[str]) -> None:
-        """Copies files and folders out of this one, those that are there.
+    def copy_to(self, place: str, patterns: Iterable[str]) -> None:
+        """Copies files out of this folder.
 
         Args:
             place: path or URI of a folder.
+            patterns: of the files, as `Path.glob` takes them; those without a file are passed over.
         """
-        for name in names:
-            source, target = self.path / name, files.join(place, name)
-            if source.is_dir():
-                files.upload_folder(str(source), target)
-            elif source.exists():
-                files.write_bytes(target, source.read_bytes())
+        for file in (file for pattern in patterns for file in self.path.glob(pattern)):
+            files.write_bytes(files.join(place, str(file.relative_to(self.path))), file.read_bytes())
 
     def _checkpoints(self) -> list[Path]:
         """The newest first."""

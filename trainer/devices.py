@@ -15,6 +15,8 @@ STEP_TIMEOUT_S = 600
 
 
 LOGGER = logging.getLogger(__name__)
+READ_EVERY = 10
+"""Steps after which Python reads from a GPU, which then has nothing to do until the next step is started."""
 TENSOR_CORES = {(8, 0): "mixed_bfloat16", (7, 0): "mixed_float16"}
 """From which compute capability of NVIDIA's GPUs on there are tensor cores for which precision."""
 
@@ -55,6 +57,11 @@ def dtype_policy(precision: str) -> str:
     capabilities = [tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) for gpu in gpus]
     weakest = min(capabilities, default=(0, 0))
     return next((policy for capability, policy in TENSOR_CORES.items() if weakest >= capability), keras.config.floatx())
+
+
+def steps_between_reads() -> int:
+    """After how many steps what lies on the device may be read; a CPU has done the step anyway."""
+    return READ_EVERY if tf.config.get_visible_devices("GPU") else 1
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:

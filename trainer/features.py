@@ -12,6 +12,7 @@ IMAGE_WIDTH = "image/width"  # int64, pixels
 IMAGE_ASPECT_RATIO = "image/aspect_ratio"  # float: width / height
 IMAGE_CHANNELS = "image/channels"  # int64
 IMAGE_SOURCE_ID = "image/source_id"  # bytes: the id that stands in the list file, or the file's name without suffix
+SPAN = "data/span"  # int64: the span that the picture came with; data without spans have none
 LABEL_ENCODED = "image/segmentation/class/encoded"  # bytes: one-channel PNG of class indices, 255 = void
 LABEL_FORMAT = "image/segmentation/class/format"  # bytes: "png"
 LABEL_PIXELS = "image/segmentation/class/pixels"  # int64[num_classes]: pixels of each class
@@ -45,11 +46,17 @@ TEST_SPLIT = "test"  # without labels, there to be predicted
 
 # Signatures of the SavedModel.
 SERVING_SIGNATURE = "serving_default"
+REST_SIGNATURE = "rest"
 SEGMENT_SIGNATURE = "segment"
 EXAMPLES_SIGNATURE = "examples"
 CONFUSION_SIGNATURE = "confusion"
 
 # Outputs of the signatures.
 MASK = "mask"
+MASK_BYTES = "mask_bytes"  # that of `REST_SIGNATURE`
 CLASS_PIXELS = "class_pixels"
 CONFUSION_MATRIX = "confusion_matrix"
+BOUNDARY_COUNTS = "boundary_counts"
+
+MAX_PIXELS = 100_000_000
+"""Of one picture or mask: some 300 MB once decoded. A small file can claim more than any machine holds."""

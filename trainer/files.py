@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import hashlib
+import logging
 import os
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,12 +19,21 @@ from typing import Any
 
 import fsspec
 
+LOGGER = logging.getLogger(__name__)
+
 READERS = 16
 """Files that are read at the same time for their fingerprints; reading waits for disks and networks."""
 MINIO_ENDPOINT = "http://minio-service.kubeflow:9000"
 """Where a standard installation of Kubeflow Pipelines keeps its artifacts; AWS_ENDPOINT_URL names another place."""
 CONTENT_TAGS = ("md5Hash", "crc32c", "ETag", "etag", "content_md5")
 """What object stores say of a file's contents: Google's first two, S3's, others'."""
+INCOMING = ".incoming-"
+"""What the name of something begins with that is still being written, on a disk."""
+OUTGOING = ".outgoing-"
+"""And of a folder that is being removed."""
+LOCK_FILE = ".lock"
+UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+"""What disks say, such as some of a network, that have no locks or cannot flush a folder."""
 
 
 def is_remote(uri: str) -> bool:
@@ -51,17 +64,24 @@ def read_bytes(uri: str) -> bytes:
 
 
 def write_bytes(uri: str, content: bytes) -> None:
-    """Writes a file; on a disk the folders above it are made, and object stores have none.
+    """Writes a file, which is there whole or not at all; on a disk the folders above it are made.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: it cannot be written; what was there before still is.
     """
     if is_remote(uri):
         with _store(uri) as (system, path):
             system.pipe_file(path, content)
         return
     Path(uri).parent.mkdir(parents=True, exist_ok=True)
-    Path(uri).write_bytes(content)
+    incoming = _beside(Path(uri), INCOMING)
+    try:
+        incoming.write_bytes(content)
+        _flush(incoming)
+        incoming.replace(uri)
+    finally:
+        incoming.unlink(missing_ok=True)
+    _flush(Path(uri).parent)
 
 
 def list_files(folder: str, *, recursive: bool = False) -> dict[str, str]:
@@ -195,6 +215,123 @@ def upload_folder(folder: str, uri: str, *, last: str | None = None) -> None:
         else:
             Path(target).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(Path(folder, file), target)
+
+
+def publish_folder(folder: str, uri: str, *, last: str) -> None:
+    """Copies a folder of this machine to a place where somebody may be watching.
+
+    On a disk it appears there whole, by a renaming, and stays whatever happens to the machine. An object store knows no
+    renaming: there `last` is written after all others, as a sign that they are there.
+
+    Args:
+        folder: of this machine.
+        uri: URI or path that its contents become; there must be nothing yet.
+        last: path inside the folder.
+
+    Raises:
+        OSError: it cannot be read or written; nothing is left at the place.
+    """
+    if is_remote(uri):
+        try:
+            upload_folder(folder, uri, last=last)
+        except OSError:
+            with contextlib.suppress(OSError):
+                remove(uri)
+            raise
+        return
+    incoming = _beside(Path(uri), INCOMING)
+    try:
+        upload_folder(folder, str(incoming))
+        for directory, _, names in os.walk(incoming):
+            for each in (*names, "."):
+                _flush(Path(directory, each))
+        incoming.rename(uri)
+    finally:
+        shutil.rmtree(incoming, ignore_errors=True)
+    _flush(Path(uri).parent)
+
+
+def withdraw_folder(uri: str, *, first: str) -> None:
+    """Removes what `publish_folder` has put there, in the opposite order.
+
+    Args:
+        uri: URI or path of the folder.
+        first: path inside it of what is removed before all others from an object store.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    if is_remote(uri):
+        remove(join(uri, first))
+        remove(uri)
+        return
+    outgoing = _beside(Path(uri), OUTGOING)
+    Path(uri).rename(outgoing)
+    shutil.rmtree(outgoing)
+
+
+def clear_unfinished(folder: str) -> None:
+    """Removes what killed processes were writing into, or removing from, a folder of this machine; who works there now
+    must be kept out (`exclusive`). What cannot be removed stays."""
+    for entry in os.scandir(folder):
+        if entry.name.startswith((INCOMING, OUTGOING)):
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):
+                    Path(entry.path).unlink()
+
+
+@contextmanager
+def exclusive(folder: str) -> Iterator[bool]:
+    """Waits until no other process is inside this for the same folder, on this machine or another that sees the disk.
+
+    A process that dies is inside no longer.
+
+    Args:
+        folder: path or URI; a path must be there.
+
+    Yields:
+        Whether others are kept out: neither object stores nor all network disks have locks.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    if is_remote(folder):
+        yield False
+        return
+    with Path(folder, LOCK_FILE).open("w") as lock:
+        yield _locked(lock.fileno(), folder)
+
+
+def _locked(lock: int, folder: str) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        LOGGER.warning("another process is at work in %s; waiting for it", folder)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
+        return False
+    return True
+
+
+def _beside(place: Path, prefix: str) -> Path:
+    """A name of its own in the same folder, and so on the same disk."""
+    return place.with_name(f"{prefix}{place.name}-{secrets.token_hex(4)}")
+
+
+def _flush(place: Path) -> None:
+    """Has the disk keep a file, or the names in a folder, if the machine goes down."""
+    descriptor = os.open(place, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if not (place.is_dir() and error.errno in UNSUPPORTED):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def upload_file(file: str, uri: str) -> None:

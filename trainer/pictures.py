@@ -11,12 +11,20 @@ GAP = 4
 WHITE = 255
 
 
+def palette(labels: Labels) -> np.ndarray:
+    """The colour of each value of a mask, uint8[256, 3], RGB: the classes', and of `ignore_colors` the first."""
+    colors = np.zeros((256, 3), np.uint8)
+    colors[: len(labels.classes)] = [item.color for item in labels.classes]
+    colors[IGNORE_LABEL] = labels.ignore_colors[0] if labels.ignore_colors else voc_color(IGNORE_LABEL)
+    return colors
+
+
 def colored(mask: np.ndarray, labels: Labels) -> np.ndarray:
     """A mask in the colours of its classes.
 
     Args:
         mask: integer[..., H, W], class indices, `IGNORE_LABEL` for what is ignored.
-        labels: the classes and their colours; of `ignore_colors` the first is taken.
+        labels: the classes and their colours, as in `palette`.
 
     Returns:
         uint8[..., H, W, 3], RGB.
@@ -31,10 +39,7 @@ def colored(mask: np.ndarray, labels: Labels) -> np.ndarray:
             f"a mask holds {mask[unknown][0]}; its values must be 0 to {count - 1}, for the {count} classes of "
             f"data.labels, or {IGNORE_LABEL}"
         )
-    palette = np.zeros((256, 3), np.uint8)
-    palette[:count] = [item.color for item in labels.classes]
-    palette[IGNORE_LABEL] = labels.ignore_colors[0] if labels.ignore_colors else voc_color(IGNORE_LABEL)
-    return palette.take(mask, axis=0)
+    return palette(labels).take(mask, axis=0)
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, labels: Labels, opacity: float = 0.5) -> np.ndarray:

@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import tempfile
+from collections.abc import Callable
 from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
@@ -18,8 +19,10 @@ import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from trainer import devices, files, losses, signatures
-from trainer.callbacks import Interruption, KeepCheckpoints, StopOnDivergence
-from trainer.checkpoints import HISTORY, TENSORBOARD, History, TrainingFolder, clear_finished
+from trainer.callbacks import Interruption, KeepCheckpoints, LazyCallbackList, StepCallback, StopOnDivergence
+from trainer.checkpoints import TENSORBOARD, TrainingFolder, clear_finished
+from trainer.description import description_of
+from trainer.history import EFFECTIVE_FILE, HISTORY, History
 from trainer.initial_network import initial_network, resolved
 from trainer.input import TrainingTotals, batch_ids, evaluation_batches, training_batches, training_totals
 from trainer.memory import keep_freed_memory
@@ -35,7 +38,6 @@ from trainer.training import AugmentedTraining, frozen, training_state
 from trainer.validation import Evaluations, Validation, is_evaluation_due
 
 KERAS_FILE = "deeplabv3plus.keras"
-EFFECTIVE_FILE = "effective.json"
 EVALUATIONS = 10
 """In a training that does not say how many."""
 
@@ -45,6 +47,14 @@ class OutOfMemoryError(RuntimeError):
 
 
 def run_fn(fn_args: FnArgs) -> None:
+    """Does all of `train_and_export`, and marks the training as finished.
+
+    TFX publishes what is written only afterwards; if that fails, the step that is tried again takes the mark away.
+    """
+    train_and_export(fn_args).finish()
+
+
+def train_and_export(fn_args: FnArgs) -> TrainingFolder:
     """Trains on the training split; writes the SavedModel to `serving_model_dir`, and to `model_run_dir` a Keras file.
 
     The latter gets, too, what the training was (`effective.json`), how it went (`history.json`), and event files for
@@ -54,6 +64,9 @@ def run_fn(fn_args: FnArgs) -> None:
         fn_args: TFX's; `custom_config["settings"]` is a `TrainerSettings` as a dictionary, and `["checkpoints"]` path
             or URI of the folder where trainings keep their checkpoints, each in a folder of its own, or None.
             `["code"]` and `["weights"]` are hashes that tell trainings apart.
+
+    Returns:
+        Where the checkpoints are, to be marked as finished when nothing of what was written can be lost any more.
     """
     settings = TrainerSettings.model_validate(fn_args.custom_config["settings"])
     # First of all: several workers must meet before TensorFlow computes anything.
@@ -71,10 +84,10 @@ def run_fn(fn_args: FnArgs) -> None:
         if not fn_args.base_model:
             raise
         raise WeightsError(
-            f"train.init_from: the last model is of another network; set it to {IMAGENET} for one run ({error})"
+            f"{error}; this is the last model: to train without it, set train.init_from to {IMAGENET} for one run"
         ) from error
     if not devices.is_chief(strategy):
-        return
+        return folder
     exported = deeplabv3plus(settings.base_model, settings.exported_arch, settings.hps)
     exported.set_weights(network.get_weights())
     tf.io.gfile.makedirs(fn_args.model_run_dir)
@@ -83,10 +96,17 @@ def run_fn(fn_args: FnArgs) -> None:
         exported.save(local)
         # Joined as text: a Path would take one of the slashes of gs:// away.
         tf.io.gfile.copy(str(local), f"{fn_args.model_run_dir}/{KERAS_FILE}", overwrite=True)
-    folder.copy_to(fn_args.model_run_dir, (EFFECTIVE_FILE, HISTORY, TENSORBOARD))
+    folder.copy_to(fn_args.model_run_dir, (EFFECTIVE_FILE, HISTORY, f"{TENSORBOARD}/*"))
     normalisation = BACKBONES[settings.base_model].normalisation
-    signatures.save(exported, transform_graph, normalisation, settings.labels, fn_args.serving_model_dir)
-    folder.finish()
+    signatures.save(
+        exported,
+        transform_graph,
+        normalisation,
+        settings.labels,
+        fn_args.serving_model_dir,
+        description_of(settings),
+    )
+    return folder
 
 
 def training_folder(fn_args: FnArgs, settings: TrainerSettings, strategy: tf.distribute.Strategy) -> TrainingFolder:
@@ -142,7 +162,7 @@ def train(
     Raises:
         WeightsError: the weights to start from are of another network.
         CheckpointError: the checkpoint is of another training, or not the same for all workers.
-        DivergedError: the loss is no longer a number.
+        DivergedError: the loss, or what was learnt, is no longer a number.
         OutOfMemoryError: a batch does not fit into the device's memory.
         ValueError: several devices are to compute micro-batches.
         KeyboardInterrupt: it was stopped, and has saved a checkpoint.
@@ -213,13 +233,72 @@ def _fit(
 ) -> History:
     """Takes the steps that are left. Without an evaluation, the network ends with the last weights."""
     hps, options = settings.hps, settings.train
-    normalisation = BACKBONES[settings.base_model].normalisation
     totals = training_totals(train_files, transform_graph)
     steps = hps.total_steps(totals.pictures)
     every = options.evaluate_every or math.ceil(steps / EVALUATIONS)
-    micro_batch = hps.batch_size // hps.micro_batches
-    order = {"shuffle_buffer": options.shuffle_buffer, "seed": settings.seed}
+    training = _compiled(network, settings, totals, steps, strategy)
+    variables = training_state(training)
+    history = _restored(folder, variables, steps, strategy)
+    folder.begin(EFFECTIVE_FILE, _effective(settings, strategy, totals, steps=steps, every=every, history=history))
 
+    rate_at = innermost(training.optimizer).rate_at
+    tensorboard = TensorBoardWriter(str(folder.path / TENSORBOARD), settings.labels) if folder.writes else None
+    progress = ProgressLogger(
+        steps, hps.batch_size, rate_at, history.step, tensorboard.progress if tensorboard else None
+    )
+    ids_of_step = partial(_ids_of_step, settings, train_files, transform_graph)
+    divergence = StopOnDivergence(ids_of_step, rate_at, history.step, devices.steps_between_reads())
+    evaluations = None
+    if eval_files:
+        evaluations = Evaluations(
+            _validation(settings, eval_files, transform_graph, strategy),
+            network,
+            divergence.check,
+            devices.averaging_of_statistics(network, strategy),
+            folder,
+            history,
+            every=every,
+            steps=steps,
+            settings=settings,
+            progress=progress,
+            tensorboard=tensorboard,
+        )
+
+    def done() -> History:
+        return evaluations.history if evaluations else history
+
+    def save(step: int) -> None:
+        divergence.check()
+        folder.save(variables, dataclasses.replace(done(), step=step))
+
+    def is_checkpoint_due(step: int) -> bool:
+        return step % options.checkpoint_every == 0 or is_evaluation_due(step, every, steps)
+
+    interruption = Interruption()
+    keep = KeepCheckpoints(save, is_checkpoint_due, interruption, history.step)
+    # The divergence comes first, to know of the step; a checkpoint comes after its evaluation, to tell of it.
+    watching = [divergence, progress, *([evaluations] if evaluations else []), keep]
+    batches = partial(_batches, settings, train_files, transform_graph)
+    with strategy.scope(), interruption.held_back(), closing(tensorboard) if tensorboard else nullcontext():
+        for first, last in _phases(history.step, steps, hps.freeze_backbone_steps):
+            if not done().ends_early(options.early_stopping):
+                with frozen(network.get_layer("backbone"), first < hps.freeze_backbone_steps):
+                    _take_steps(training, partial(batches, first), (last - first) * hps.micro_batches, watching)
+        if evaluations is None:
+            innermost(training.optimizer).put_averages()
+    return done()
+
+
+def _compiled(
+    network: keras.Model,
+    settings: TrainerSettings,
+    totals: TrainingTotals,
+    steps: int,
+    strategy: tf.distribute.Strategy,
+) -> AugmentedTraining:
+    """The training of a network, with all its variables."""
+    hps, options = settings.hps, settings.train
+    normalisation = BACKBONES[settings.base_model].normalisation
     # Outside of the scope, or Keras would take a batch for itself to build what is built already.
     training = AugmentedTraining(network, settings.augmentation, normalisation, in_one_loop)
     replicas = strategy.num_replicas_in_sync
@@ -234,83 +313,88 @@ def _fit(
         )
         # What scales the loss for float16 has variables of its own.
         training.optimizer.build(network.trainable_variables)
-        variables = training_state(training)
+    return training
+
+
+def _restored(
+    folder: TrainingFolder, variables: list[keras.Variable], steps: int, strategy: tf.distribute.Strategy
+) -> History:
+    """How far the newest checkpoint had come, with the variables as they were then."""
+    with strategy.scope():
         history = folder.restore(variables)
         devices.require_same(strategy, history.step)
     if history.step:
         logging.info("training goes on from the checkpoint of step %d of %d", history.step, steps)
-    folder.begin(EFFECTIVE_FILE, _effective(settings, strategy, totals, steps=steps, every=every, history=history))
+    return history
 
-    rate_at = innermost(training.optimizer).rate_at
-    tensorboard = TensorBoardWriter(str(folder.path / TENSORBOARD), settings.labels) if folder.writes else None
-    progress = ProgressLogger(
-        steps, hps.batch_size, rate_at, history.step, tensorboard.progress if tensorboard else None
-    )
-    evaluations = None
-    if eval_files:
-        share = max(1, micro_batch // replicas)
-        eval_batches = evaluation_batches(eval_files, transform_graph, batch_size=share, pictures=options.eval_pictures)
-        judged = with_tensorflow_kernels(deeplabv3plus(settings.base_model, settings.exported_arch, hps))
-        evaluations = Evaluations(
-            Validation(judged, eval_batches, normalisation),
-            network,
-            devices.averaging_of_statistics(network, strategy),
-            folder,
-            history,
-            every=every,
-            steps=steps,
-            settings=settings,
-            progress=progress,
-            tensorboard=tensorboard,
-        )
 
-    def batches(first: int, context: tf.distribute.InputContext) -> tf.data.Dataset:
-        first_step = first * hps.micro_batches
-        return training_batches(
-            train_files, transform_graph, batch_size=micro_batch, first_step=first_step, context=context, **order
-        )
-
-    divergence = StopOnDivergence(
-        lambda step: batch_ids(train_files, transform_graph, batch_size=hps.batch_size, step=step, **order),
-        rate_at,
-        history.step,
+def _batches(
+    settings: TrainerSettings,
+    train_files: list[str],
+    transform_graph: tft.TFTransformOutput,
+    first: int,
+    context: tf.distribute.InputContext,
+) -> tf.data.Dataset:
+    """What training learns from, micro-batch after micro-batch, from a step on."""
+    hps = settings.hps
+    return training_batches(
+        train_files,
+        transform_graph,
+        batch_size=hps.batch_size // hps.micro_batches,
+        shuffle_buffer=settings.train.shuffle_buffer,
+        seed=settings.seed,
+        first_step=first * hps.micro_batches,
+        context=context,
     )
 
-    def save(step: int) -> None:
-        # Nothing is to go on from weights that are no numbers.
-        divergence.check()
-        done = evaluations.history if evaluations else history
-        folder.save(variables, dataclasses.replace(done, step=step))
 
-    interruption = Interruption()
-    watching = [
-        divergence,
-        progress,
-        *([evaluations] if evaluations else []),
-        KeepCheckpoints(
-            save,
-            lambda step: step % options.checkpoint_every == 0 or is_evaluation_due(step, every, steps),
-            interruption,
-            history.step,
-        ),
-    ]
-    with strategy.scope(), interruption.held_back(), closing(tensorboard) if tensorboard else nullcontext():
-        for first, last in _phases(history.step, steps, hps.freeze_backbone_steps):
-            if evaluations and evaluations.history.ends_early(options):
-                break
-            with frozen(network.get_layer("backbone"), first < hps.freeze_backbone_steps):
-                # Traced anew, since it is about other variables.
-                training.train_function = devices.train_function(training, strategy) if replicas > 1 else None
-                training.fit(
-                    strategy.distribute_datasets_from_function(partial(batches, first)),
-                    steps_per_epoch=(last - first) * hps.micro_batches,
-                    shuffle=False,
-                    verbose=0,
-                    callbacks=watching,
-                )
-        if evaluations is None:
-            innermost(training.optimizer).put_averages()
-    return evaluations.history if evaluations else history
+def _ids_of_step(
+    settings: TrainerSettings, train_files: list[str], transform_graph: tft.TFTransformOutput, step: int
+) -> list[str]:
+    """The ids of the pictures that a step learns from."""
+    return batch_ids(
+        train_files,
+        transform_graph,
+        batch_size=settings.hps.batch_size,
+        shuffle_buffer=settings.train.shuffle_buffer,
+        seed=settings.seed,
+        step=step,
+    )
+
+
+def _validation(
+    settings: TrainerSettings,
+    eval_files: list[str],
+    transform_graph: tft.TFTransformOutput,
+    strategy: tf.distribute.Strategy,
+) -> Validation:
+    """Judges the network as it will be served, in batches of what one device is given in training."""
+    share = settings.hps.batch_size // settings.hps.micro_batches // strategy.num_replicas_in_sync
+    batches = evaluation_batches(
+        eval_files, transform_graph, batch_size=max(1, share), pictures=settings.train.eval_pictures
+    )
+    judged = with_tensorflow_kernels(deeplabv3plus(settings.base_model, settings.exported_arch, settings.hps))
+    return Validation(judged, batches, BACKBONES[settings.base_model].normalisation)
+
+
+def _take_steps(
+    training: AugmentedTraining,
+    batches: Callable[[tf.distribute.InputContext], tf.data.Dataset],
+    micro_batches: int,
+    callbacks: list[StepCallback],
+) -> None:
+    """One `fit` of Keras, in the strategy's scope."""
+    strategy = tf.distribute.get_strategy()
+    # Traced anew, since each fit is about other variables.
+    several = strategy.num_replicas_in_sync > 1
+    training.train_function = devices.train_function(training, strategy) if several else None
+    training.fit(
+        strategy.distribute_datasets_from_function(batches),
+        steps_per_epoch=micro_batches,
+        shuffle=False,
+        verbose=0,
+        callbacks=LazyCallbackList(callbacks, add_history=True, model=training),
+    )
 
 
 def _effective(

@@ -11,12 +11,17 @@ import tensorflow_transform as tft
 
 from trainer import features
 from trainer.augmentation import normalised
-from trainer.labels import IGNORE_LABEL, LABELS_FILE, Labels
+from trainer.counts import boundary_counts, confusion_matrix
+from trainer.description import DESCRIPTION_FILE, ModelDescription
+from trainer.encoded_pictures import picture_sizes
+from trainer.labels import LABELS_FILE, Labels
+from trainer.metrics import BOUNDARY_COUNTS
 from trainer.model.backbones import Normalisation
 from trainer.model.folding import folded
 from trainer.model.weights import Weights, WeightsError, layers_with_weights
-from trainer.preprocessing import decode_image, decode_label, image_canvas
+from trainer.preprocessing import decode_label, image_canvas
 from trainer.tensorflow_kernels import with_tensorflow_kernels
+from trainer.warm_up import write_warm_up_requests
 
 
 def save(
@@ -25,8 +30,9 @@ def save(
     normalisation: Normalisation,
     labels: Labels,
     directory: str,
+    description: ModelDescription | None = None,
 ) -> None:
-    """Writes a SavedModel with the signatures of `trainer.features`, and what its classes mean beside them.
+    """Writes a SavedModel with the signatures of `trainer.features`, what its classes mean and what to warm it up with.
 
     Args:
         network: DeepLabV3+, images to logits, as `deeplabv3plus` builds it.
@@ -34,6 +40,7 @@ def save(
         normalisation: the backbone's.
         labels: the classes, which are written to `LABELS_FILE` in the directory.
         directory: where to.
+        description: of the network, which is written to `DESCRIPTION_FILE` in the directory.
     """
     segmenter = Segmenter(network, transform_graph, normalisation)
     tf.saved_model.save(
@@ -41,15 +48,18 @@ def save(
         directory,
         signatures={
             features.SERVING_SIGNATURE: segmenter.serve,
+            features.REST_SIGNATURE: segmenter.serve_rest,
             features.SEGMENT_SIGNATURE: segmenter.segment,
             features.EXAMPLES_SIGNATURE: segmenter.serve_examples,
             features.CONFUSION_SIGNATURE: segmenter.confusion,
         },
     )
-    labels_file = f"{directory}/{LABELS_FILE}"
-    tf.io.gfile.makedirs(labels_file.rpartition("/")[0])
-    with tf.io.gfile.GFile(labels_file, "w") as file:
-        file.write(labels.model_dump_json(indent=2))
+    for place, told in ((LABELS_FILE, labels), (DESCRIPTION_FILE, description)):
+        if told is not None:
+            tf.io.gfile.makedirs(f"{directory}/{place}".rpartition("/")[0])
+            with tf.io.gfile.GFile(f"{directory}/{place}", "w") as file:
+                file.write(told.model_dump_json(indent=2))
+    write_warm_up_requests(directory, [features.SERVING_SIGNATURE, features.REST_SIGNATURE])
 
 
 def read_weights(directory: str, source: str | None = None) -> Weights:
@@ -102,14 +112,31 @@ class Segmenter(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="images")])
     def serve(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Encoded JPEG or PNG string[N] -> PNG masks string[N] at each picture's size, pixels per class int64[N, C]."""
+        """Encoded JPEG or PNG string[N] -> PNG masks string[N] at each picture's size, pixels per class int64[N, C].
+
+        What is no such picture, or too large, is refused as `picture_sizes` says, before any is decoded.
+        """
+        sizes = picture_sizes(images)
+        # Decoding needs no size, and so would not wait for what is found to be wrong.
+        with tf.control_dependencies([sizes]):
+            images = tf.identity(images)
         mask, class_pixels = tf.map_fn(
-            self._mask_and_counts,
-            images,
+            lambda each: self._mask_and_counts(*each),
+            (images, sizes),
             fn_output_signature=(tf.TensorSpec([], tf.string), tf.TensorSpec([self._num_classes], tf.int64)),
             parallel_iterations=1,
         )
         return {features.MASK: mask, features.CLASS_PIXELS: class_pixels}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="images")])
+    def serve_rest(self, images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """As `serve`, for REST: TensorFlow Serving makes base64 of bytes only where the output's name ends in `_bytes`.
+
+        Else they are written as they are, and the answer as a whole is no JSON (`util/json_tensor.cc` of
+        tensorflow/serving). So this cannot be one more output of `serve`.
+        """
+        served = self.serve(images)
+        return {features.MASK_BYTES: served[features.MASK], features.CLASS_PIXELS: served[features.CLASS_PIXELS]}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
     def serve_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -126,34 +153,36 @@ class Segmenter(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
     def confusion(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Serialised labelled tf.Examples string[N] -> int64[N, C, C]: pixels by label (row) and prediction (column).
+        """Serialised labelled tf.Examples string[N] -> what the metrics are made of, at each label's own size.
 
-        Counted at the label's own size; ignored pixels are in no cell.
+        The confusion matrices int64[N, C, C], pixels by label (row) and prediction (column), with ignored pixels in no
+        cell; and the boundary counts int64[N, C, B] of `trainer.counts`.
         """
-        images = _parse(examples, features.IMAGE_ENCODED)
-        labels = _parse(examples, features.LABEL_ENCODED)
-        matrices = tf.map_fn(
-            lambda pair: self._confusion_matrix(*pair),
-            (images, labels),
-            fn_output_signature=tf.TensorSpec([self._num_classes, self._num_classes], tf.int64),
+        matrices, boundary = tf.map_fn(
+            lambda pair: self._counts(*pair),
+            (_parse(examples, features.IMAGE_ENCODED), _parse(examples, features.LABEL_ENCODED)),
+            fn_output_signature=(
+                tf.TensorSpec([self._num_classes, self._num_classes], tf.int64),
+                tf.TensorSpec([self._num_classes, len(BOUNDARY_COUNTS)], tf.int64),
+            ),
             parallel_iterations=1,
         )
-        return {features.CONFUSION_MATRIX: matrices}
+        return {features.CONFUSION_MATRIX: matrices, features.BOUNDARY_COUNTS: boundary}
 
-    def _mask_and_counts(self, encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        mask = self._segment_encoded(encoded, tf.shape(decode_image(encoded))[:2])
+    def _mask_and_counts(self, encoded: tf.Tensor, size: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        mask = self._segment_encoded(encoded, size)
         counts = tf.math.bincount(
             tf.reshape(mask, [-1]), minlength=self._num_classes, maxlength=self._num_classes, dtype=tf.int64
         )
         return tf.io.encode_png(tf.cast(mask, tf.uint8)[:, :, tf.newaxis]), counts
 
-    def _confusion_matrix(self, encoded: tf.Tensor, encoded_label: tf.Tensor) -> tf.Tensor:
+    def _counts(self, encoded: tf.Tensor, encoded_label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         label = tf.cast(decode_label(encoded_label), tf.int32)
         prediction = self._segment_encoded(encoded, tf.shape(label))
-        cell = tf.boolean_mask(label * self._num_classes + prediction, label != IGNORE_LABEL)
-        cells = self._num_classes**2
-        counts = tf.math.bincount(cell, minlength=cells, maxlength=cells, dtype=tf.int64)
-        return tf.reshape(counts, [self._num_classes, self._num_classes])
+        return (
+            confusion_matrix(label, prediction, self._num_classes),
+            boundary_counts(label, prediction, self._num_classes),
+        )
 
     def _segment_encoded(self, encoded: tf.Tensor, output_size: tf.Tensor) -> tf.Tensor:
         """One encoded picture, string[], through Transform's graph and the network -> int32[*output_size]."""
@@ -165,12 +194,66 @@ class Segmenter(tf.Module):
         """One canvas float32[S, S, 3] -> int32[*output_size]: logits without the padding, resized, largest class."""
         logits = self._logits(canvas)
         logits = logits[: content_size[0], : content_size[1]]
-        logits = tf.cond(
-            tf.reduce_all(tf.cast(content_size, tf.int32) == output_size),
+        return largest_class(logits, output_size)
+
+
+WHOLE_LOGITS = 2**26
+"""Values that the logits of a picture may have at its own size, 256 MiB. Those of larger pictures are never there at
+once: at the most pixels that are read, 21 classes would take 8 GB."""
+BAND_LOGITS = 2**20
+"""Values of a band of them. Larger ones do not stay in a CPU's caches, and are slower."""
+
+
+def largest_class(logits: tf.Tensor, size: tf.Tensor, most: int = WHOLE_LOGITS, band: int = BAND_LOGITS) -> tf.Tensor:
+    """The class of the largest logit at each pixel of a picture, to whose size the logits are resized.
+
+    Args:
+        logits: float32[h, w, C].
+        size: int32[2], (height, width) of the picture.
+        most: values of the resized logits, up to which they are made as a whole.
+        band: values of the resized logits that are there at a time if there are more.
+
+    Returns:
+        int32[height, width].
+    """
+
+    def whole() -> tf.Tensor:
+        resized = tf.cond(
+            tf.reduce_all(tf.shape(logits)[:2] == size),
             lambda: logits,
-            lambda: tf.image.resize(logits, output_size, method="bilinear"),
+            lambda: tf.image.resize(logits, size, method="bilinear"),
         )
-        return tf.argmax(logits, axis=-1, output_type=tf.int32)
+        return tf.argmax(resized, axis=-1, output_type=tf.int32)
+
+    values = tf.reduce_prod(tf.cast(size, tf.int64)) * logits.shape[2]
+    return tf.cond(values <= most, whole, lambda: _in_bands(logits, size, band))
+
+
+def _in_bands(logits: tf.Tensor, size: tf.Tensor, values: int) -> tf.Tensor:
+    """As `largest_class`, a band of rows at a time."""
+    height, width = tf.unstack(size)
+    rows = tf.maximum(1, values // (width * logits.shape[2]))
+    last = tf.shape(logits)[0] - 1
+    scale = tf.cast((last + 1) / height, tf.float32)
+
+    def classes(first_row: tf.Tensor) -> tf.Tensor:
+        # Bilinear resizing goes by columns and then by rows. The last band may lead out of the picture, and is cut.
+        y = (tf.cast(first_row + tf.range(rows), tf.float32) + 0.5) * scale - 0.5
+        above, below = (tf.clip_by_value(tf.cast(near, tf.int32), 0, last) for near in (tf.floor(y), tf.math.ceil(y)))
+        first = above[0]
+        read = logits[first : below[-1] + 1]
+        read = tf.image.resize(read, [tf.shape(read)[0], width], method="bilinear")
+        upper, lower = tf.gather(read, above - first), tf.gather(read, below - first)
+        weight = (y - tf.floor(y))[:, tf.newaxis, tf.newaxis]
+        return tf.argmax(upper + (lower - upper) * weight, axis=-1, output_type=tf.int32)
+
+    bands = tf.map_fn(
+        classes,
+        tf.range(0, height, rows),
+        fn_output_signature=tf.TensorSpec([None, None], tf.int32),
+        parallel_iterations=1,
+    )
+    return tf.reshape(bands, [-1, width])[:height]
 
 
 def _parse(examples: tf.Tensor, key: str) -> tf.Tensor:

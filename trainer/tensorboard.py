@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
-from trainer import confusion
+from trainer import metrics
 from trainer.labels import Labels
 from trainer.progress import Progress
 
@@ -66,11 +66,11 @@ class TensorBoardWriter:
             seconds: that the evaluation took.
         """
         values = {
-            "evaluation/mean_iou": confusion.mean_iou(confusion_matrix),
-            "evaluation/pixel_accuracy": confusion.pixel_accuracy(confusion_matrix),
+            "evaluation/mean_iou": metrics.mean_iou(confusion_matrix),
+            "evaluation/pixel_accuracy": metrics.pixel_accuracy(confusion_matrix),
             "evaluation/seconds": seconds,
         }
-        ious = confusion.iou_per_class(confusion_matrix)
+        ious = metrics.iou_per_class(confusion_matrix)
         values |= {f"iou/{name}": iou for name, iou in zip(self._names, ious, strict=True)}
         self._scalars(step, {tag: value for tag, value in values.items() if not math.isnan(value)})
         self._writer.flush()

@@ -12,11 +12,12 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from trainer import confusion
+from trainer import metrics
 from trainer.augmentation import normalised
 from trainer.callbacks import StepCallback
-from trainer.checkpoints import Evaluation, History, TrainingFolder
-from trainer.labels import IGNORE_LABEL
+from trainer.checkpoints import TrainingFolder
+from trainer.counts import confusion_matrix
+from trainer.history import Evaluation, History
 from trainer.model.backbones import Normalisation
 from trainer.model.folding import folded
 from trainer.optimizer import innermost
@@ -97,13 +98,9 @@ class Validation:
     def _counted(self, canvases, content_sizes, labels):
         """A batch's share of the confusion matrix, int64[C, C]."""
         predictions = self._predicted(canvases, content_sizes)
-        labels = tf.cast(labels, tf.int32)
-        cells = self._num_classes**2
         # On GPUs there is no counting that sums in a fixed order.
         with tf.device("CPU"):
-            cell = tf.boolean_mask(labels * self._num_classes + predictions, labels != IGNORE_LABEL)
-            counts = tf.math.bincount(cell, minlength=cells, maxlength=cells, dtype=tf.int64)
-        return tf.reshape(counts, [self._num_classes, self._num_classes])
+            return confusion_matrix(tf.cast(labels, tf.int32), predictions, self._num_classes)
 
 
 def is_evaluation_due(step: int, every: int, steps: int) -> bool:
@@ -120,6 +117,7 @@ class Evaluations(StepCallback):
     Args:
         validation: runs the network over the eval split.
         network: that is trained, and whose weights are judged and kept.
+        check: raises an error if the weights are none to be judged or kept.
         average_statistics: makes those of all replicas the same.
         folder: keeps them.
         history: of the steps that were taken before.
@@ -134,6 +132,7 @@ class Evaluations(StepCallback):
         self,
         validation: Validation,
         network: keras.Model,
+        check: Callable[[], None],
         average_statistics: Callable[[], None],
         folder: TrainingFolder,
         history: History,
@@ -148,6 +147,7 @@ class Evaluations(StepCallback):
         self.history = history
         """Brought up to date by each evaluation."""
         self._validation = validation
+        self._check = check
         self._average_statistics = average_statistics
         # Their order is another one while a part of them is frozen.
         self._weights = tuple(network.weights)
@@ -163,6 +163,7 @@ class Evaluations(StepCallback):
     def after_step(self, mean_loss) -> None:
         if not is_evaluation_due(self.step, self._every, self._steps):
             return
+        self._check()
         with self._progress.paused(), innermost(self.model.optimizer).averaged_weights():
             self._evaluate(self.loss_since_mark(mean_loss))
 
@@ -172,13 +173,13 @@ class Evaluations(StepCallback):
         self._validation.take(self._weights)
         matrix = self._validation.confusion_matrix()
         seconds = time.monotonic() - began
-        mean_iou = confusion.mean_iou(matrix)
+        mean_iou = metrics.mean_iou(matrix)
         if np.isnan(mean_iou):
             raise ValueError("no pixel of the eval split counts: all of its labels are ignored; look at data.labels")
         evaluation = Evaluation(
             step=self.step,
             mean_iou=mean_iou,
-            iou=tuple(None if np.isnan(iou) else float(iou) for iou in confusion.iou_per_class(matrix)),
+            iou=tuple(None if np.isnan(iou) else float(iou) for iou in metrics.iou_per_class(matrix)),
             loss=loss,
             learning_rate=innermost(self.model.optimizer).rate_at(self.step - 1),
             seconds=seconds,
@@ -189,7 +190,7 @@ class Evaluations(StepCallback):
         self._progress.evaluated(mean_iou, best.mean_iou)
         if best is evaluation:
             self._folder.save_best(self._weights, self.step)
-        elif self.history.ends_early(self._train):
+        elif self.history.ends_early(self._train.early_stopping):
             LOGGER.info("training ends early: no mean IoU above %.4f since step %d", best.mean_iou, best.step)
             self.model.stop_training = True
         elif self._hps.reduce_lr_factor and self.history.evaluations_without_progress >= self._hps.reduce_lr_patience:

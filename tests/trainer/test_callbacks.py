@@ -9,16 +9,25 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
-from trainer.callbacks import DivergedError, Interruption, KeepCheckpoints, StepCallback, StopOnDivergence
+from trainer.callbacks import (
+    DivergedError,
+    Interruption,
+    KeepCheckpoints,
+    LazyCallbackList,
+    StepCallback,
+    StopOnDivergence,
+)
 
 
-def fit(values, *callbacks: keras.callbacks.Callback, epochs: int = 1) -> None:
+def fit(values, *callbacks: keras.callbacks.Callback, epochs: int = 1, loss=lambda _, output: output) -> None:
     """Takes one step for each value, which is the step's loss."""
     values = np.array(values, np.float32)
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False, kernel_initializer="ones")])
-    model.compile(optimizer=keras.optimizers.SGD(0.0), loss=lambda _, output: output)
-    model.fit(values[:, None], values, batch_size=1, shuffle=False, verbose=0, callbacks=callbacks, epochs=epochs)
+    model.compile(optimizer=keras.optimizers.SGD(0.0), loss=loss)
+    watching = LazyCallbackList(callbacks, add_history=True, model=model)
+    model.fit(values[:, None], values, batch_size=1, shuffle=False, verbose=0, callbacks=watching, epochs=epochs)
 
 
 class Losses(StepCallback):
@@ -40,26 +49,41 @@ def test_the_mean_loss_of_a_stretch_does_not_depend_on_keras_epochs():
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-@pytest.mark.parametrize("steps", [3, 5])
-def test_a_loss_that_is_no_number_stops_training_and_names_the_pictures(value, steps):
-    values = [1.0, 1.0, value, 1.0, 1.0][:steps]
-    stop = StopOnDivergence(lambda step: [f"picture of {step}"], lambda step: step / 100, first_step=7)
+@pytest.mark.parametrize(("every", "last_step"), [(1, 10), (4, 12), (100, 14)])
+def test_a_loss_that_is_no_number_stops_training_and_names_the_pictures(value, every, last_step):
+    values = [1.0, 1.0, value, 1.0, 1.0, 1.0, 1.0]
+    stop = StopOnDivergence(lambda step: [f"picture of {step}"], lambda step: step / 100, first_step=7, every=every)
     with pytest.raises(DivergedError) as error:
-        fit(values, stop)
+        fit(values, stop, epochs=2)
+    assert stop.step == last_step
     assert f"the loss became {value} at step 10; lower hps.lr (the rate was 0.09 at that step)" in str(error.value)
     assert str(error.value).endswith("look at the pictures of that step: picture of 9")
 
 
-def test_nothing_is_saved_after_a_loss_that_is_no_number():
-    stop = StopOnDivergence(lambda step: [], lambda step: 0.1)
+def square_root(_, output):
+    """Its gradient at 0 is no number."""
+    return ops.sqrt(output)
+
+
+@pytest.mark.parametrize(
+    ("values", "loss", "expected"),
+    [
+        ([1, np.nan, 1], lambda _, output: output, "the loss became nan at step 2"),
+        ([1, 0, 1], square_root, r"weights \(.*kernel\) became infinite or no numbers at step 2"),
+    ],
+    ids=["loss", "weights"],
+)
+@pytest.mark.parametrize("every", [1, 100])
+def test_nothing_is_saved_of_what_is_no_number(values, loss, expected, every):
+    stop = StopOnDivergence(lambda step: [], lambda step: 0.1, every=every)
     saved: list[int] = []
 
     def save(step: int) -> None:
         stop.check()
         saved.append(step)
 
-    with pytest.raises(DivergedError, match="at step 2"):
-        fit([1, np.nan, 1], stop, KeepCheckpoints(save, lambda step: True, Interruption()))
+    with pytest.raises(DivergedError, match=expected):
+        fit(values, stop, KeepCheckpoints(save, lambda step: True, Interruption()), loss=loss)
     assert saved == [1]
 
 

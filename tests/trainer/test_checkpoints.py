@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from trainer import files, run
-from trainer.checkpoints import CheckpointError, Evaluation, History, TrainingFolder, clear_finished
+from trainer.checkpoints import CheckpointError, TrainingFolder, clear_finished
+from trainer.history import Evaluation, History
 from trainer.labels import VOC2012
 from trainer.settings import Augmentation, Hps, NNArch, Train, TrainerSettings
 

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +21,7 @@ import pytest
 from gcp_storage_emulator.server import create_server
 from moto.server import ThreadedMotoServer
 
+from components.pusher import versions
 from components.segmentation_example_gen.dataset import read_dataset
 from components.segmentation_example_gen.pairs import fingerprint, read_pair
 from components.segmentation_example_gen.problems import DataError
@@ -295,33 +297,111 @@ def test_the_weights_in_a_bucket_are_read_and_other_contents_are_noticed(bucket,
 
 
 def test_a_blessed_model_is_pushed_into_a_bucket_and_found_there(bucket, tmp_path):
-    from tfx.proto import pusher_pb2
+    from made_evaluation import evaluation_of
     from tfx.types import standard_artifacts
-    from tfx.utils import proto_utils
 
+    from components.evaluator.evaluation import EVALUATION_FILE
     from components.pusher.executor import Executor
+    from components.pusher.model_card import CARD_JSON, CARD_MARKDOWN, CardFacts
     from components.run_record.record import last_pushed_model
+    from trainer.history import EFFECTIVE_FILE
+    from trainer.labels import VOC2012
 
     assert last_pushed_model(f"{bucket.uri}/models") is None
-    folder_of(tmp_path, **{"Format-Serving__saved_model.pb": "graph", "Format-Serving__variables__data": "weights"})
-    model, blessing = standard_artifacts.Model(), standard_artifacts.ModelBlessing()
-    model.uri, blessing.uri = str(tmp_path / "folder"), str(tmp_path / "blessing")
-    model.set_string_custom_property("tfx_version", "1.21.0")
-    filesystem = pusher_pb2.PushDestination.Filesystem(base_directory=f"{bucket.uri}/models")
-    destination = proto_utils.proto_to_json(pusher_pb2.PushDestination(filesystem=filesystem))
+    folder_of(
+        tmp_path,
+        **{
+            "Format-Serving__saved_model.pb": "graph",
+            "Format-Serving__variables__data": "weights",
+            EVALUATION_FILE: evaluation_of(VOC2012).model_dump_json(),
+            EFFECTIVE_FILE: "{}",
+        },
+    )
+    inputs: dict[str, list] = {"statistics": []}
+    for key, kind in (
+        ("model", standard_artifacts.Model),
+        ("model_blessing", standard_artifacts.ModelBlessing),
+        ("evaluation", standard_artifacts.ModelEvaluation),
+        ("model_run", standard_artifacts.ModelRun),
+    ):
+        inputs[key] = [kind()]
+        inputs[key][0].uri = str(tmp_path / "folder")
+    facts = CardFacts(name="x", deeplab="0", base_model="MobileNetV2", image_size=65, output_stride=16, data={})
     for blessed in (0, 1):
-        blessing.set_int_custom_property("blessed", blessed)
+        inputs["model_blessing"][0].set_int_custom_property("blessed", blessed)
         pushed = standard_artifacts.PushedModel()
         pushed.uri = str(tmp_path / "pushed")
-        inputs = {"model": [model], "model_blessing": [blessing]}
-        Executor().Do(inputs, {"pushed_model": [pushed]}, {"push_destination": destination})
+        properties = {"destination": f"{bucket.uri}/models", "card_facts": facts.model_dump_json()}
+        Executor().Do(inputs, {"pushed_model": [pushed]}, properties)
         found = last_pushed_model(f"{bucket.uri}/models")
         assert (pushed.get_string_custom_property("pushed_destination") or None) == found
         assert (found is not None) == bool(blessed)
-    assert sorted(files.list_files(found, recursive=True)) == ["saved_model.pb", "variables/data"]
-    # A version that is still being written does not count.
+    assert sorted(files.list_files(found, recursive=True)) == [
+        CARD_JSON,
+        CARD_MARKDOWN,
+        "saved_model.pb",
+        "variables/data",
+    ]
+
+
+@pytest.fixture
+def model(tmp_path) -> str:
+    """A folder with the files of a SavedModel."""
+    return str(folder_of(tmp_path, **{"saved_model.pb": "graph", "variables__data": "weights"}))
+
+
+def test_in_a_bucket_a_version_without_the_file_that_is_written_last_does_not_count(bucket, model):
+    place = f"{bucket.uri}/models"
+    version = versions.push(model, place)
     bucket.put("models/99999999999/variables/data", b"weights")
-    assert last_pushed_model(f"{bucket.uri}/models") == found
+    assert versions.current_version(place) == version
+    bucket.system.rm(f"{place}/latest.json")
+    assert versions.current_version(place) == version
+    # But its number is taken.
+    assert versions.push(model, place) == "100000000000"
+
+
+def test_versions_in_a_bucket_are_removed_and_rolled_back(bucket, model):
+    place = f"{bucket.uri}/models"
+    made = [versions.push(model, place, keep=2) for _ in range(3)]
+    assert sorted(files.list_folders(place)) == made[1:]
+    new, origin = versions.rollback(place)
+    assert origin == made[1]
+    assert versions.current_version(place) == new
+    assert sorted(files.list_files(f"{place}/{new}", recursive=True)) == ["saved_model.pb", "variables/data"]
+    with pytest.raises(versions.PushError, match=f"{place}: there is no version 7; there are {new}, "):
+        versions.rollback(place, to="7")
+
+
+def test_what_killed_pushes_have_left_in_a_bucket_is_cleared_away_after_a_day(bucket, model):
+    place = f"{bucket.uri}/models"
+    long_ago, just_now = time.time() - 90_000, time.time() - 3_600
+    for folder, begun in ((1, long_ago), (2, just_now)):
+        bucket.put(f"models/{folder}/.push-begun", str(int(begun)).encode())
+        bucket.put(f"models/{folder}/variables/data", b"weights")
+    # Of a push before, and of none.
+    bucket.put("models/3/.push-begun", str(int(long_ago)).encode())
+    bucket.put("models/3/saved_model.pb", b"graph")
+    bucket.put("models/4/photo.jpg", b"picture")
+    version = versions.push(model, place)
+    assert sorted(files.list_folders(place)) == sorted(["2", "3", "4", version])
+
+
+def test_a_push_that_a_bucket_refuses_leaves_nothing_there(bucket, model, monkeypatch):
+    place = f"{bucket.uri}/models"
+    version = versions.push(model, place)
+    upload = files.upload_file
+
+    def refuse_the_last(file: str, uri: str) -> None:
+        if uri.endswith("saved_model.pb"):
+            raise OSError(5, "ClientError: Access Denied", uri)
+        upload(file, uri)
+
+    monkeypatch.setattr(files, "upload_file", refuse_the_last)
+    with pytest.raises(versions.PushError, match=rf"{place}: cannot be pushed into \(ClientError: Access Denied\)"):
+        versions.push(model, place)
+    assert files.list_folders(place) == [version]
+    assert versions.current_version(place) == version
 
 
 def test_kubeflows_own_store_speaks_s3():
@@ -390,6 +470,19 @@ def test_a_protocol_that_nobody_knows():
 
 
 # Folders on this machine.
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    files.write_bytes(str(tmp_path / "folder" / "file"), b"old")
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(os, "fsync", full)
+        files.write_bytes(str(tmp_path / "folder" / "file"), b"new")
+    assert {file.name: file.read_bytes() for file in (tmp_path / "folder").iterdir()} == {"file": b"old"}
+    files.write_bytes(str(tmp_path / "folder" / "file"), b"new")
+    assert {file.name: file.read_bytes() for file in (tmp_path / "folder").iterdir()} == {"file": b"new"}
 
 
 def test_hidden_files_are_left_out(tmp_path):

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from trainer.checkpoints import HISTORY, TENSORBOARD
+from trainer.checkpoints import TENSORBOARD
+from trainer.history import EFFECTIVE_FILE, HISTORY
 from trainer.labels import VOC2012
 from trainer.model.weights import WeightsError
-from trainer.run import EFFECTIVE_FILE, KERAS_FILE, run_fn
+from trainer.run import KERAS_FILE, run_fn
 from trainer.settings import Augmentation, Hps, NNArch, Train, TrainerSettings
 
 
@@ -74,6 +75,7 @@ def test_a_warm_start_goes_on_from_the_last_models_weights_by_a_schedule_of_its_
     assert 0 <= evaluation["mean_iou"] <= 1
     assert list((tmp_path / "first" / TENSORBOARD).glob("events.out.tfevents.*"))
 
-    # A last model of another network is named as what it is.
-    with pytest.raises(WeightsError, match=r"train\.init_from: the last model is of another network"):
-        run(transformed, tmp_path / "other", base_model=first, reduction_size=16)
+    # A last model that is of no use is named, with the reason.
+    for model, width, reason in ((first, 16, "does not fit deeplabv3plus: layer"), ("/gone", 8, "cannot be read: No")):
+        with pytest.raises(WeightsError, match=rf"train\.init_from: {model} {reason}.*; this is the last model: to "):
+            run(transformed, tmp_path / "other", base_model=model, reduction_size=width)

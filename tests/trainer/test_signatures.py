@@ -1,12 +1,15 @@
 """The SavedModel's signatures: sizes, agreement with one another, and with the plain way of computing the same."""
 
 import io
+import struct
+import zlib
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from tensorflow_serving.apis import prediction_log_pb2
 
 from trainer import features, signatures
 from trainer.augmentation import normalised
@@ -30,9 +33,14 @@ def network():
 
 
 @pytest.fixture(scope="module")
-def saved(network, transformed, tmp_path_factory):
-    directory = str(tmp_path_factory.mktemp("model"))
-    signatures.save(network, transformed.graph, MINUS_ONE_TO_ONE, VOC2012, directory)
+def directory(network, transformed, tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("model"))
+    signatures.save(network, transformed.graph, MINUS_ONE_TO_ONE, VOC2012, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def saved(directory):
     return tf.saved_model.load(directory)
 
 
@@ -67,10 +75,12 @@ def test_a_png_is_as_good_as_a_jpeg(saved, examples):
 def test_all_signatures_give_the_same_mask(saved, examples, transformed):
     pictures = [example[features.IMAGE_ENCODED].bytes_list.value[0] for example in examples]
     served = masks_of(saved.signatures[features.SERVING_SIGNATURE](tf.constant(pictures)))
+    over_rest = saved.signatures[features.REST_SIGNATURE](tf.constant(pictures))[features.MASK_BYTES]
     from_examples = masks_of(saved.signatures[features.EXAMPLES_SIGNATURE](tf.constant(transformed.records)))
     confusions = saved.signatures[features.CONFUSION_SIGNATURE](tf.constant(transformed.records))
     for index, mask in enumerate(served):
         np.testing.assert_array_equal(from_examples[index], mask)
+        np.testing.assert_array_equal(Image.open(io.BytesIO(over_rest[index].numpy())), mask)
 
         pixels = tf.io.decode_jpeg(pictures[index], channels=3)
         segmented = saved.signatures[features.SEGMENT_SIGNATURE](pixels[tf.newaxis])[features.MASK].numpy()
@@ -96,10 +106,122 @@ def test_a_picture_that_fits_is_segmented_as_the_network_says(saved, network):
     np.testing.assert_array_equal(segmented[0], expected)
 
 
+@pytest.mark.parametrize("size", [(200, 130), (31, 260), (1000, 7), (40, 50), (1, 1), (20, 25)])
+@pytest.mark.parametrize("band", [1, 5_000, 50_000])
+def test_a_large_picture_s_mask_is_made_in_bands_and_the_same(size, band):
+    logits = tf.random.stateless_normal([40, 50, NUM_CLASSES], [1, 2])
+    expected = tf.argmax(tf.image.resize(logits, size, method="bilinear"), axis=-1)
+    bands = tf.function(signatures.largest_class)(logits, tf.constant(size), most=0, band=band)
+    assert bands.dtype == tf.int32
+    np.testing.assert_array_equal(bands, expected)
+
+
+def test_over_rest_all_bytes_become_base64(saved):
+    """By TensorFlow Serving's rule: those whose output's name ends in `_bytes`."""
+    outputs = saved.signatures[features.REST_SIGNATURE].structured_outputs
+    assert {name for name, spec in outputs.items() if spec.dtype == tf.string} == {"mask_bytes"}
+
+
+def test_the_warm_up_requests_are_answered(saved, directory):
+    warmed_up = set()
+    for record in tf.data.TFRecordDataset(f"{directory}/assets.extra/tf_serving_warmup_requests").as_numpy_iterator():
+        log = prediction_log_pb2.PredictionLog.FromString(record)
+        assert log.WhichOneof("log_type") == "predict_log"
+        request = log.predict_log.request
+        inputs = {name: tf.constant(tf.make_ndarray(tensor)) for name, tensor in request.inputs.items()}
+        signature = request.model_spec.signature_name
+        assert saved.signatures[signature](**inputs)[features.CLASS_PIXELS].numpy().sum() == 48 * 64
+        warmed_up.add(signature)
+    assert warmed_up == {"serving_default", "rest"}
+
+
 def test_an_empty_request(saved):
     result = saved.signatures[features.SERVING_SIGNATURE](tf.constant([], tf.string))
     assert result[features.MASK].shape == (0,)
     assert result[features.CLASS_PIXELS].shape == (0, NUM_CLASSES)
+
+
+def encoded(kind: str, size: tuple[int, int] = (40, 30), **options: object) -> bytes:
+    content = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    Image.fromarray(pixels).save(content, kind, **options)
+    return content.getvalue()
+
+
+def with_size(picture: bytes, width: int, height: int) -> bytes:
+    """A JPEG or PNG whose header claims another size."""
+    if picture.startswith(b"\x89PNG"):
+        header = b"IHDR" + struct.pack(">II", width, height) + picture[24:29]
+        return picture[:12] + header + struct.pack(">I", zlib.crc32(header)) + picture[33:]
+    place = picture.index(b"\xff\xc0") + 5
+    return picture[:place] + struct.pack(">HH", height, width) + picture[place + 4 :]
+
+
+JPEG, PNG = encoded("JPEG"), encoded("PNG")
+UNUSABLE = {
+    "zero bytes": (b"", "0 bytes that are neither JPEG nor PNG"),
+    "text": (b"this is no picture", "18 bytes that are neither JPEG nor PNG"),
+    "another format": (encoded("BMP"), "bytes that are neither JPEG nor PNG"),
+    "a JPEG's first bytes": (JPEG[:3], "cut off after 3 bytes"),
+    "a JPEG without its scan": (JPEG[: JPEG.index(b"\xff\xda")], "cut off after"),
+    "half a JPEG": (JPEG[: len(JPEG) // 2], "cut off after"),
+    "a JPEG without its end": (JPEG[:-2], "cut off after"),
+    "half a progressive JPEG": (encoded("JPEG", progressive=True)[:-500], "cut off after"),
+    "a PNG's first bytes": (PNG[:8], "cut off after 8 bytes"),
+    "half a PNG": (PNG[: len(PNG) // 2], "cut off after"),
+    "a PNG without its end": (PNG[:-1], "cut off after"),
+    "a JPEG of 20,000 x 20,000": (with_size(JPEG, 20_000, 20_000), "20000 x 20000 pixels, and at most 100,000,000"),
+    "a PNG of 20,000 x 20,000": (with_size(PNG, 20_000, 20_000), "20000 x 20000 pixels, and at most 100,000,000"),
+    "a PNG larger than any": (with_size(PNG, 2**31 - 1, 2**31 - 1), "2147483647 x 2147483647 pixels"),
+    "a PNG of a size that PNG forbids": (with_size(PNG, 2**32 - 1, 2**32 - 1), "-1 x -1 pixels"),
+    "a PNG of one long row": (
+        with_size(PNG, 65_536, 1),
+        "65536 x 1 pixels, and at most 100,000,000 are read, 65,535 on",
+    ),
+    "a PNG of no pixels": (with_size(PNG, 0, 30), "0 x 30 pixels"),
+}
+
+
+@pytest.mark.parametrize("kind", UNUSABLE)
+def test_a_request_with_an_unusable_picture_is_told_which_and_why(saved, kind):
+    picture, found = UNUSABLE[kind]
+    with pytest.raises(tf.errors.InvalidArgumentError) as error:
+        saved.signatures[features.SERVING_SIGNATURE](tf.constant([JPEG, picture, PNG]))
+    assert "entry 1 of the batch: found " in error.value.message
+    assert f"{found}" in error.value.message
+    assert "wanted whole JPEGs or PNGs" in error.value.message
+
+
+def test_no_picture_is_decoded_before_all_are_looked_at(saved):
+    """The decoder's own error does not come first, not even of the first picture and not even now and then."""
+    for _ in range(50):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="entry 0 of the batch: found 18 bytes"):
+            saved.signatures[features.REST_SIGNATURE](tf.constant([b"this is no picture"]))
+
+
+def test_damage_in_the_middle_of_a_picture_is_an_error(saved):
+    damaged = bytearray(PNG)
+    damaged[len(PNG) // 2] ^= 1
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        saved.signatures[features.SERVING_SIGNATURE](tf.constant([bytes(damaged)]))
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        encoded("JPEG", progressive=True),
+        JPEG + b"and more",
+        encoded("JPEG", exif=b"Exif\0\0" + JPEG),
+        encoded("JPEG", comment=b"\xff\xda"),
+        encoded("MPO", save_all=True, append_images=[Image.new("RGB", (20, 15))]),
+        encoded("JPEG", size=(1, 1)),
+        PNG + b"and more",
+    ],
+    ids=["progressive", "bytes behind it", "a thumbnail", "a marker in a comment", "several pictures", "1 x 1", "PNG"],
+)
+def test_whole_pictures_of_any_make_are_taken(saved, picture):
+    (mask,) = masks_of(saved.signatures[features.SERVING_SIGNATURE](tf.constant([picture])))
+    assert mask.shape == Image.open(io.BytesIO(picture)).size[::-1]
 
 
 def test_training_sees_what_serving_sees(transformed, network):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer import confusion
+from trainer import metrics
 from trainer.labels import Labels
 from trainer.tensorboard import TensorBoardWriter
 
@@ -49,10 +49,10 @@ def test_curves_of_training(tmp_path, writer):
 def test_an_evaluation_has_the_values_that_the_evaluator_would_give(tmp_path, writer):
     writer.evaluation(30, confusion_matrix=MATRIX, seconds=2.5)
     found = {tag: float(value) for _, tag, _, value in summaries(tmp_path / "logs")}
-    assert found.pop("evaluation/mean_iou") == pytest.approx(confusion.mean_iou(MATRIX))
-    assert found.pop("evaluation/pixel_accuracy") == pytest.approx(confusion.pixel_accuracy(MATRIX))
+    assert found.pop("evaluation/mean_iou") == pytest.approx(metrics.mean_iou(MATRIX))
+    assert found.pop("evaluation/pixel_accuracy") == pytest.approx(metrics.pixel_accuracy(MATRIX))
     assert found.pop("evaluation/seconds") == 2.5
-    ious = dict(zip(LABELS.names, confusion.iou_per_class(MATRIX), strict=True))
+    ious = dict(zip(LABELS.names, metrics.iou_per_class(MATRIX), strict=True))
     del ious["unseen"]
     assert found == pytest.approx({f"iou/{name}": iou for name, iou in ious.items()})
 

@@ -3,11 +3,12 @@
 import numpy as np
 import tensorflow as tf
 
-from trainer import features
+from trainer import features, progress, run
 from trainer.input import training_batches, training_totals
 from trainer.labels import VOC2012
 from trainer.run import train
 from trainer.settings import Augmentation, Hps, NNArch, Train, TrainerSettings
+from trainer.training import AugmentedTraining
 
 
 def test_epochs_are_counted_in_pictures():
@@ -52,17 +53,52 @@ def test_the_pixels_of_each_class_are_those_of_the_whole_split(transformed):
     assert totals.pictures == len(transformed.records)
 
 
-def test_the_same_settings_give_the_same_weights(transformed):
-    settings = TrainerSettings(
+def settings(steps: int) -> TrainerSettings:
+    """Without an evaluation, or a checkpoint, before the last step."""
+    return TrainerSettings(
         seed=3,
         base_model="MobileNetV2",
         nn_arch=NNArch(image_size=65, mv2_depth_multiplier=0.35, reduction_size=8, concat_channels=8),
-        hps=Hps(steps=3, batch_size=4),
+        hps=Hps(steps=steps, batch_size=4),
         augmentation=Augmentation(),
         labels=VOC2012,
-        train=Train(init_from="none"),
+        train=Train(init_from="none", evaluate_every=steps),
         eval_output_stride=16,
     )
-    networks = [train(settings, [transformed.pattern], transformed.graph) for _ in range(2)]
+
+
+def test_no_loss_is_read_where_nothing_is_due(transformed, monkeypatch):
+    """To read it would be to wait for the device."""
+    taken, read = [], set()
+    make_train_function = AugmentedTraining.make_train_function
+
+    class Loss:
+        """Notes that a step's loss is read."""
+
+        def __init__(self, value):
+            taken.append(self)
+            self._step = len(taken)
+            self._value = value
+
+        def __float__(self):
+            read.add(self._step)
+            return float(self._value)
+
+    def make_noting_train_function(self, force=False):
+        make_train_function(self, force)
+        step = self.train_function
+        self.train_function = lambda iterator: {name: Loss(value) for name, value in step(iterator).items()}
+
+    monkeypatch.setattr(AugmentedTraining, "make_train_function", make_noting_train_function)
+    monkeypatch.setattr(run.devices, "steps_between_reads", lambda: 4)
+    monkeypatch.setattr(progress, "REPORT_EVERY_S", 3600)
+    train(settings(7), [transformed.pattern], transformed.graph)
+    assert len(taken) == 7
+    # The clock starts after the first step; losses are looked at every four; the last step is reported and saved.
+    assert read == {1, 4, 7}
+
+
+def test_the_same_settings_give_the_same_weights(transformed):
+    networks = [train(settings(3), [transformed.pattern], transformed.graph) for _ in range(2)]
     for first, second in zip(*(network.get_weights() for network in networks), strict=True):
         np.testing.assert_array_equal(first, second)

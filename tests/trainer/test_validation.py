@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer import confusion
-from trainer.checkpoints import Evaluation, History, TrainingFolder
+from trainer import metrics
+from trainer.callbacks import DivergedError
+from trainer.checkpoints import TrainingFolder
+from trainer.history import Evaluation, History
 from trainer.labels import IGNORE_LABEL, VOC2012
 from trainer.model.backbones import Normalisation
 from trainer.settings import Hps, Train
@@ -53,7 +55,7 @@ def test_the_confusion_matrix_is_that_of_a_plain_count(batches):
     metric = keras.metrics.MeanIoU(CLASSES, ignore_class=IGNORE_LABEL)
     for (canvases, _), labels, _ in batches:
         metric.update_state(labels, canvases[..., 0])
-    assert confusion.mean_iou(expected) == pytest.approx(float(metric.result()), abs=1e-6)
+    assert metrics.mean_iou(expected) == pytest.approx(float(metric.result()), abs=1e-6)
 
 
 def test_pictures_are_shown_without_their_padding(batches):
@@ -109,11 +111,12 @@ class Optimizer(SimpleNamespace):
         return contextlib.nullcontext()
 
 
-def evaluated(accuracies, folder: TrainingFolder, *, hps=None, **train) -> Evaluations:
+def evaluated(accuracies, folder: TrainingFolder, *, check=lambda: None, hps=None, **train) -> Evaluations:
     """Evaluates after each of a number of steps, until the training is ended."""
     evaluations = Evaluations(
         Scripted(accuracies),
         keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, kernel_initializer="zeros")]),
+        check,
         lambda: None,
         folder,
         History(),
@@ -144,10 +147,19 @@ def test_the_best_weights_are_kept(tmp_path):
     assert done._progress.told[-1] == (pytest.approx(0.9 / 1.1), pytest.approx(0.9 / 1.1))
 
 
+def test_what_diverged_is_neither_judged_nor_kept(tmp_path):
+    def check():
+        raise DivergedError
+
+    with pytest.raises(DivergedError):
+        evaluated([0.5], TrainingFolder(str(tmp_path)), check=check)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_training_ends_when_nothing_has_got_better_for_a_while(tmp_path):
     done = evaluated([0.5, 0.9, 0.7, 0.8, 0.6, 0.95], TrainingFolder(str(tmp_path)), early_stopping=3)
     assert [evaluation.step for evaluation in done.history.evaluations] == [1, 2, 3, 4, 5]
-    assert History.from_json(done.history.to_json()).ends_early(Train(early_stopping=3))
+    assert History.from_json(done.history.to_json()).ends_early(3)
 
 
 def test_the_rate_is_reduced_when_nothing_gets_better(tmp_path):

@@ -1,0 +1,89 @@
+"""What a graph can tell of encoded pictures before it decodes them: whether they are whole, and how large they are.
+
+TensorFlow's decoder neither says which picture of a batch it could not read, nor minds how much memory one will take.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from trainer.features import MAX_PIXELS
+
+JPEG_START = b"\xff\xd8\xff"
+JPEG_SCAN, JPEG_END = b"\xff\xda", b"\xff\xd9"
+"""Markers (ITU T.81, table B.1). In a scan 0xff is followed by 0 or a marker, so there an end is the end."""
+PNG_START = b"\x89PNG\r\n\x1a\n"
+PNG_END = b"IEND"
+"""The last chunk's type; its checksum of 4 bytes follows (PNG specification, 11.2.5)."""
+MAX_SIDE = 65_535
+"""The most that a JPEG can state. A PNG could have rows of millions of pixels, and memory must hold a row at a time."""
+PNG_SIZE = 16, 8
+"""Where a PNG has width and height, and how many bytes they are: after signature, length and type (11.2.2)."""
+
+
+def picture_sizes(encoded: tf.Tensor) -> tf.Tensor:
+    """The sizes that the headers of JPEGs and PNGs state, without decoding them.
+
+    The graph raises an `InvalidArgumentError` that names the entry, from 0, if one is neither JPEG nor PNG, is cut off,
+    or has no pixels, more than `MAX_PIXELS`, or a side longer than `MAX_SIDE`. Damage in the middle is left for the
+    decoder to find.
+
+    Args:
+        encoded: string[N].
+
+    Returns:
+        int32[N, 2], heights and widths.
+    """
+    return tf.map_fn(
+        lambda each: _picture_size(*each),
+        (encoded, tf.range(tf.size(encoded))),
+        fn_output_signature=tf.TensorSpec([2], tf.int32),
+    )
+
+
+def _picture_size(encoded: tf.Tensor, entry: tf.Tensor) -> tf.Tensor:
+    """string[] -> int32[2]."""
+    is_jpeg = tf.strings.substr(encoded, 0, len(JPEG_START)) == JPEG_START
+    is_png = tf.strings.substr(encoded, 0, len(PNG_START)) == PNG_START
+    length = tf.strings.as_string(tf.strings.length(encoded))
+    encoded = _required(is_jpeg | is_png, encoded, entry, [length, " bytes that are neither JPEG nor PNG"])
+    encoded = _required(
+        tf.cond(is_jpeg, lambda: _jpeg_has_end(encoded), lambda: _png_has_end(encoded)),
+        encoded,
+        entry,
+        ["cut off after ", length, " bytes"],
+    )
+    size = tf.cond(is_jpeg, lambda: tf.image.extract_jpeg_shape(encoded)[:2], lambda: _png_size(encoded))
+    size = tf.ensure_shape(size, [2])
+    height, width = tf.unstack(tf.strings.as_string(size))
+    pixels = tf.reduce_prod(tf.cast(size, tf.int64))
+    return _required(
+        tf.reduce_all((size > 0) & (size <= MAX_SIDE)) & (pixels <= MAX_PIXELS),
+        size,
+        entry,
+        [width, " x ", height, f" pixels, and at most {MAX_PIXELS:,} are read, {MAX_SIDE:,} on a side"],
+    )
+
+
+def _required(condition: tf.Tensor, value: tf.Tensor, entry: tf.Tensor, found: list[tf.Tensor | str]) -> tf.Tensor:
+    """The value, which what is to wait for the condition must be computed from."""
+    before = ["entry ", tf.strings.as_string(entry), " of the batch: found "]
+    message = tf.strings.join([*before, *found, "; wanted whole JPEGs or PNGs"])
+    with tf.control_dependencies([tf.debugging.Assert(condition, [message])]):
+        return tf.identity(value)
+
+
+def _jpeg_has_end(encoded: tf.Tensor) -> tf.Tensor:
+    """Whether the end stands behind a scan. A thumbnail's scan and end may lie before it, and more pictures behind."""
+    parts = tf.strings.split(encoded, JPEG_SCAN, maxsplit=1)
+    return (tf.size(parts) == 2) & (tf.size(tf.strings.split(parts[-1], JPEG_END, maxsplit=1)) == 2)
+
+
+def _png_has_end(encoded: tf.Tensor) -> tf.Tensor:
+    parts = tf.strings.split(encoded, PNG_END, maxsplit=1)
+    return (tf.size(parts) == 2) & (tf.strings.length(parts[-1]) >= 4) & (tf.strings.length(encoded) >= sum(PNG_SIZE))
+
+
+def _png_size(encoded: tf.Tensor) -> tf.Tensor:
+    # Read as signed numbers: what PNG forbids, 2^31 and more, is negative.
+    return tf.io.decode_raw(tf.strings.substr(encoded, *PNG_SIZE), tf.int32, little_endian=False)[::-1]
