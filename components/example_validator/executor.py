@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import tensorflow_data_validation as tfdv
-from tensorflow_metadata.proto.v0 import schema_pb2
+from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
@@ -68,6 +69,16 @@ def read_statistics(artifacts: list[types.Artifact] | None) -> dict[str, Statist
     artifact = artifact_utils.get_single_instance(artifacts)
     return {
         split: tfdv.load_stats_binary(os.path.join(artifact_utils.get_split_uri([artifact], split), STATISTICS_FILE))
+        for split in artifact_utils.decode_split_names(artifact.split_names)
+    }
+
+
+def read_anomalies(artifact: types.Artifact) -> dict[str, anomalies_pb2.Anomalies]:
+    """The anomalies of an artifact that `Executor` has filled, by split."""
+    return {
+        split: anomalies_pb2.Anomalies.FromString(
+            Path(artifact_utils.get_split_uri([artifact], split), ANOMALIES_FILE).read_bytes()
+        )
         for split in artifact_utils.decode_split_names(artifact.split_names)
     }
 

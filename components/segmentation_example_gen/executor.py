@@ -135,6 +135,8 @@ def to_example(pair: Pair, sample: Sample, labels: Labels) -> tf.train.Example:
         features.IMAGE_CHANNELS: picture.channels,
         features.IMAGE_SOURCE_ID: pair.id.encode(),
     }
+    if pair.span is not None:
+        values[features.SPAN] = pair.span
     if sample.mask is not None:
         values |= _label_features(sample.mask, labels)
     return tf.train.Example(features=tf.train.Features(feature={key: _feature(value) for key, value in values.items()}))

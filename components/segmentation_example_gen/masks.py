@@ -9,8 +9,9 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from components.segmentation_example_gen.pictures import MAX_PIXELS, open_image, png_bit_depth, without_alpha
+from components.segmentation_example_gen.pictures import open_image, png_bit_depth, without_alpha
 from components.segmentation_example_gen.problems import refusal
+from trainer.features import MAX_PIXELS
 from trainer.labels import IGNORE_LABEL, Labels
 
 OUTSIDE = 1.0

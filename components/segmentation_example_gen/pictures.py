@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections.abc import Container
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, TiffImagePlugin
 
 from components.segmentation_example_gen.problems import DataError, refusal
+from trainer.features import MAX_PIXELS
 from trainer.files import name, read_bytes
 
-MAX_PIXELS = 100_000_000
-"""Of one picture or mask: some 300 MB once decoded. A small file can claim more than any machine holds."""
 FORMATS = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png"}
 """Pillow's name of a format, and the one in the TFRecords. Telephones write MPO: a JPEG with others behind it."""
+CONVERTIBLE = frozenset({*FORMATS, "BMP", "TIFF", "WEBP"})
+"""What can be predicted as well, though not learnt from."""
 SUFFIXES = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png"}
 ORIENTATION = 0x0112
 """The EXIF tag that tells how a picture is to be turned."""
+BITS_PER_SAMPLE = 258
+"""The TIFF tag (TIFF 6.0, section 4)."""
 PNG_BIT_DEPTH = 24
 """The byte with a PNG's bits per channel: after signature, length, type, width, height (PNG specification, 11.2.2)."""
 
@@ -37,24 +41,31 @@ class Picture:
     """1 or 3."""
 
 
-def read_picture(uri: str) -> Picture:
+def read_picture(uri: str, *, lenient: bool = False) -> Picture:
     """Reads, decodes and checks a picture.
 
     A picture that EXIF says is to be turned is turned; CMYK, palettes and opaque alpha become RGB.
 
+    Args:
+        uri: path or URI.
+        lenient: take BMP, TIFF and WebP as well, and whatever the file's name ends in.
+
     Raises:
         DataError: it is no sound JPEG or PNG of 8 bits.
     """
-    encoded, image = open_image(uri)
-    kept_format = FORMATS[str(image.format)]
+    encoded, image = open_image(uri, CONVERTIBLE if lenient else FORMATS)
+    kept_format = FORMATS.get(str(image.format))
     suffix = "." + name(uri).rpartition(".")[2].lower()
-    if SUFFIXES.get(suffix) != kept_format:
+    if kept_format and not lenient and SUFFIXES.get(suffix) != kept_format:
         raise refusal(uri, f"holds a {kept_format.upper()}, but its name ends in {suffix}; rename it")
-    bits = png_bit_depth(encoded) if kept_format == "png" else 8
-    if bits == 16 or image.mode.startswith(("I", "F")):
-        raise refusal(uri, "a picture of 16 bits per channel; convert it to 8, so that the contrast is your choice")
+    bits = _bit_depth(image, encoded)
+    if bits > 8 or image.mode.startswith(("I", "F")):
+        raise refusal(
+            uri, f"a picture of {max(bits, 16)} bits per channel; convert it to 8, so that the contrast is your choice"
+        )
     upright = _upright(image, uri)
-    if upright is image and image.mode in ("RGB", "L") and bits == 8 and "transparency" not in image.info:
+    as_it_is = upright is image and image.mode in ("RGB", "L") and bits == 8 and "transparency" not in image.info
+    if kept_format and as_it_is:
         return Picture(encoded, kept_format, image.width, image.height, len(image.getbands()))
     pixels = _rgb(upright, uri)
     png = io.BytesIO()
@@ -62,12 +73,17 @@ def read_picture(uri: str) -> Picture:
     return Picture(png.getvalue(), "png", pixels.width, pixels.height, 3)
 
 
-def open_image(uri: str) -> tuple[bytes, Image.Image]:
+def open_image(uri: str, formats: Container[str] = FORMATS) -> tuple[bytes, Image.Image]:
     """The bytes of a file and the picture in them, decoded whole.
 
+    Args:
+        uri: path or URI.
+        formats: by Pillow's names, of `CONVERTIBLE`.
+
     Raises:
-        DataError: it cannot be read, is no JPEG or PNG, is broken, animated, or larger than `MAX_PIXELS`.
+        DataError: it cannot be read, is of another format, is broken, animated, or larger than `MAX_PIXELS`.
     """
+    wanted = "JPEG or PNG" if formats is FORMATS else "JPEG, PNG, BMP, TIFF or WebP"
     try:
         content = read_bytes(uri)
     except OSError as error:
@@ -78,8 +94,8 @@ def open_image(uri: str) -> tuple[bytes, Image.Image]:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(content))
             # Before it is decoded: Pillow hands some formats, such as EPS, to other programs.
-            if image.format not in FORMATS:
-                raise refusal(uri, f"holds a {image.format}, wanted JPEG or PNG")
+            if image.format not in formats:
+                raise refusal(uri, f"holds a {image.format}, wanted {wanted}")
             if image.width * image.height > MAX_PIXELS:
                 raise refusal(
                     uri,
@@ -97,7 +113,7 @@ def open_image(uri: str) -> tuple[bytes, Image.Image]:
         raise
     except Image.UnidentifiedImageError as error:
         what = "0 bytes, an empty file" if not content else f"{len(content)} bytes that are no picture"
-        raise refusal(uri, f"{what}, wanted JPEG or PNG") from error
+        raise refusal(uri, f"{what}, wanted {wanted}") from error
     except Image.DecompressionBombError as error:
         raise refusal(uri, f"more pixels than the {MAX_PIXELS:,} that are read; cut it into tiles") from error
     # Besides its own, Pillow raises SyntaxError, ValueError and others for broken chunks; what a broken file can
@@ -115,6 +131,15 @@ def _upright(image: Image.Image, uri: str) -> Image.Image:
     except Exception as error:
         # As in decoding, anything may come out of a broken block.
         raise refusal(uri, f"its EXIF data cannot be read: {error}; remove them") from error
+
+
+def _bit_depth(image: Image.Image, encoded: bytes) -> int:
+    """Bits per channel, of which Pillow's mode does not always tell."""
+    if image.format == "PNG":
+        return png_bit_depth(encoded)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return max(image.tag_v2.get(BITS_PER_SAMPLE, (1,)))
+    return 8
 
 
 def png_bit_depth(encoded: bytes) -> int:

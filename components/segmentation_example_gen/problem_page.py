@@ -15,9 +15,9 @@ from PIL import Image, ImageFile, ImageOps
 
 from components import pages
 from components.segmentation_example_gen.dataset import DataSet
-from components.segmentation_example_gen.pictures import MAX_PIXELS
 from components.segmentation_example_gen.problems import Problem
 from trainer import files
+from trainer.features import MAX_PIXELS
 from trainer.labels import VOC_PALETTE
 
 PROBLEMS_FILE = "problems.json"

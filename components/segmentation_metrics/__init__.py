@@ -1,1 +1,1 @@
-"""Mean IoU and its kin, from confusion matrices: pure functions in `counts`, their TFMA metric in `metric`."""
+"""Mean IoU and its kin as a TFMA metric, whose formulas are in `trainer.metrics`."""

@@ -1,4 +1,7 @@
-"""Segmentation metrics for TFMA, from the confusion matrices that the model's `confusion` signature computes."""
+"""Segmentation metrics for TFMA, from the counts that the model's `confusion` signature makes.
+
+Their formulas are in `trainer.metrics`.
+"""
 
 from __future__ import annotations
 
@@ -13,22 +16,22 @@ from tensorflow_model_analysis.metrics.metric_types import (
     MetricComputation,
     MetricComputations,
     MetricKey,
+    PlotKey,
     StandardMetricInputsPreprocessor,
 )
+from tensorflow_model_analysis.proto.metrics_for_slice_pb2 import MultiClassConfusionMatrixAtThresholds
 
-from trainer import confusion
+from trainer import features
+from trainer.metrics import BOUNDARY_COUNTS, metric_names, metric_values
 
-MEAN_IOU = "mean_iou"
-PIXEL_ACCURACY = "pixel_accuracy"
-
-
-def iou_name(class_name: str) -> str:
-    """The name of one class's metric."""
-    return f"iou/{class_name}"
+PICTURES = "pictures"
+"""The metric that says how many pictures a slice has."""
+CONFUSION_MATRIX = "confusion_matrix"
+"""The plot."""
 
 
 class SegmentationMetrics(Metric):
-    """`mean_iou`, `pixel_accuracy` and `iou/<class>` over a data set.
+    """`trainer.metrics.metric_names`, the number of pictures and the confusion matrix, of a data set and its slices.
 
     Args:
         class_names: the classes, in the order of their indices.
@@ -44,17 +47,18 @@ def _computations(
 ) -> MetricComputations:
     computations: MetricComputations = []
     for model_name in model_names or [""]:
-        # A leading underscore keeps the sum out of TFMA's results.
-        sum_key = _key(f"_{name}_confusion_matrix", model_name)
-        names = [MEAN_IOU, PIXEL_ACCURACY, *map(iou_name, class_names)]
-        keys = [_key(metric, model_name) for metric in names]
+        # A leading underscore keeps the sums out of TFMA's results.
+        sum_key = _key(f"_{name}_counts", model_name)
+        keys = [_key(metric, model_name) for metric in [PICTURES, *metric_names(class_names)]]
+        plot_key = PlotKey(name=CONFUSION_MATRIX, model_name=model_name)
         # TFMA's default preprocessor asks for labels, which these models have inside their signature.
         preprocessor = StandardMetricInputsPreprocessor(
             include_filter={constants.PREDICTIONS_KEY: {}}, include_default_inputs=False, model_names=[model_name]
         )
         computations += [
-            MetricComputation([sum_key], [preprocessor], _SumConfusionMatrices(sum_key, len(class_names))),
+            MetricComputation([sum_key], [preprocessor], _SumCounts(sum_key, len(class_names))),
             DerivedMetricComputation(keys, _Derive(sum_key, keys)),
+            DerivedMetricComputation([plot_key], _Plot(sum_key, plot_key)),
         ]
     return computations
 
@@ -64,35 +68,74 @@ def _key(name: str, model_name: str) -> MetricKey:
     return MetricKey(name=name, model_name=model_name, example_weighted=None)
 
 
-class _SumConfusionMatrices(beam.CombineFn):
-    """Sums the matrices of the pictures of a slice."""
+class Counts:
+    """Number of pictures, confusion matrix int64[C, C] and boundary counts int64[C, B], which can be added up."""
+
+    def __init__(self, pictures: int, confusion_matrix: np.ndarray, boundary: np.ndarray):
+        self.pictures = pictures
+        self.confusion_matrix = confusion_matrix
+        self.boundary = boundary
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.pictures + other.pictures,
+            self.confusion_matrix + other.confusion_matrix,
+            self.boundary + other.boundary,
+        )
+
+
+class _SumCounts(beam.CombineFn):
+    """Sums the counts of the pictures of a slice."""
 
     def __init__(self, key: MetricKey, num_classes: int):
         self._key = key
         self._num_classes = num_classes
 
     def create_accumulator(self):
-        return np.zeros((self._num_classes, self._num_classes), np.int64)
+        classes = self._num_classes
+        return Counts(0, np.zeros((classes, classes), np.int64), np.zeros((classes, len(BOUNDARY_COUNTS)), np.int64))
 
     def add_input(self, accumulator, element):
-        matrix = np.asarray(element.get_predictions(self._key.model_name)).reshape(accumulator.shape)
-        return accumulator + matrix
+        counts = element.get_predictions(self._key.model_name)
+        return accumulator + Counts(
+            1,
+            np.reshape(counts[features.CONFUSION_MATRIX], accumulator.confusion_matrix.shape),
+            np.reshape(counts[features.BOUNDARY_COUNTS], accumulator.boundary.shape),
+        )
 
     def merge_accumulators(self, accumulators):
-        return np.sum(list(accumulators), axis=0)
+        return sum(accumulators, self.create_accumulator())
 
     def extract_output(self, accumulator):
         return {self._key: accumulator}
 
 
 class _Derive:
-    """Computes every metric from the sum."""
+    """Computes every metric from the sums."""
 
     def __init__(self, sum_key: MetricKey, keys: Sequence[MetricKey]):
         self._sum_key = sum_key
         self._keys = keys
 
     def __call__(self, metrics: dict) -> dict:
-        matrix = metrics[self._sum_key]
-        values = [confusion.mean_iou(matrix), confusion.pixel_accuracy(matrix), *confusion.iou_per_class(matrix)]
-        return dict(zip(self._keys, map(float, values), strict=True))
+        counts = metrics[self._sum_key]
+        values = [float(counts.pictures), *metric_values(counts.confusion_matrix, counts.boundary)]
+        return dict(zip(self._keys, values, strict=True))
+
+
+class _Plot:
+    """Puts the confusion matrix into TFMA's form of it."""
+
+    def __init__(self, sum_key: MetricKey, key: PlotKey):
+        self._sum_key = sum_key
+        self._key = key
+
+    def __call__(self, metrics: dict) -> dict:
+        plot = MultiClassConfusionMatrixAtThresholds()
+        matrix = plot.matrices.add(threshold=0.0)
+        # With many classes most pairs never occur, and every slice has a plot.
+        counts = metrics[self._sum_key].confusion_matrix
+        for label, prediction in np.argwhere(counts).tolist():
+            pixels = counts[label, prediction]
+            matrix.entries.add(actual_class_id=label, predicted_class_id=prediction, num_weighted_examples=pixels)
+        return {self._key: plot}

@@ -17,10 +17,10 @@ from typing_extensions import TypedDict
 
 from components.segmentation_example_gen.masks import InstanceMask, PanopticMask
 from components.segmentation_example_gen.pairs import Listing, Pair
-from components.segmentation_example_gen.pictures import MAX_PIXELS
 from components.segmentation_example_gen.problems import DataError, Problem
 from components.segmentation_example_gen.sources.source import FolderInside, Source, folder_of, leads_outside, text_of
 from trainer import files
+from trainer.features import MAX_PIXELS
 from trainer.labels import IGNORE_LABEL, Labels, NamedLabels, label_set
 from trainer.section import Section
 
