@@ -56,14 +56,12 @@ class RunRecordSpec(types.ComponentSpec):
 
     PARAMETERS = {
         executor.RECORDS: component_spec.ExecutionParameter(type=str),
-        executor.MIN_MEAN_IOU: component_spec.ExecutionParameter(type=float),
-        executor.MIN_MEAN_IOU_CHANGE: component_spec.ExecutionParameter(type=float),
         executor.WARM_START: component_spec.ExecutionParameter(type=bool),
     }
     INPUTS = {
         executor.STATISTICS: component_spec.ChannelParameter(type=standard_artifacts.ExampleStatistics),
         executor.EVALUATION: component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
-        executor.BLESSING: component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
+        executor.INFRA_BLESSING: component_spec.ChannelParameter(type=standard_artifacts.InfraBlessing),
         executor.PUSHED_MODEL: component_spec.ChannelParameter(type=standard_artifacts.PushedModel),
     }
     OUTPUTS: dict = {}
@@ -81,36 +79,30 @@ class RunRecord(base_component.BaseComponent):
     def __init__(
         self,
         records: str,
-        min_mean_iou: float,
-        min_mean_iou_change: float,
         warm_start: bool,
         statistics: types.BaseChannel,
         evaluation: types.BaseChannel,
-        blessing: types.BaseChannel,
+        infra_blessing: types.BaseChannel,
         pushed_model: types.BaseChannel,
     ):
         """Configures the component.
 
         Args:
             records: path or URI of the folder to write to.
-            min_mean_iou: the gate's floor, to put reasons into words.
-            min_mean_iou_change: the smallest change that the gate lets pass, for the same.
             warm_start: whether training starts from the last pushed model where there is one.
             statistics: `ExampleStatistics`, for the next run.
             evaluation: `ModelEvaluation`.
-            blessing: `ModelBlessing`.
+            infra_blessing: `InfraBlessing`.
             pushed_model: `PushedModel`.
         """
         super().__init__(
             spec=RunRecordSpec(
                 **{
                     executor.RECORDS: records,
-                    executor.MIN_MEAN_IOU: min_mean_iou,
-                    executor.MIN_MEAN_IOU_CHANGE: min_mean_iou_change,
                     executor.WARM_START: warm_start,
                     executor.STATISTICS: statistics,
                     executor.EVALUATION: evaluation,
-                    executor.BLESSING: blessing,
+                    executor.INFRA_BLESSING: infra_blessing,
                     executor.PUSHED_MODEL: pushed_model,
                 }
             )

@@ -12,6 +12,8 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
+from components.evaluator.evaluation import read_evaluation
+from components.infra_validator.validation import read_validation
 from components.run_record.record import (
     ABSENT,
     LAST_PUSHED,
@@ -28,13 +30,11 @@ from trainer import files
 
 RECORDS = "records"
 PUSHED_MODELS = "pushed_models"
-MIN_MEAN_IOU = "min_mean_iou"
-MIN_MEAN_IOU_CHANGE = "min_mean_iou_change"
 WARM_START = "warm_start"
 MODEL = "model"
 STATISTICS = "statistics"
 EVALUATION = "evaluation"
-BLESSING = "blessing"
+INFRA_BLESSING = "infra_blessing"
 PUSHED_MODEL = "pushed_model"
 SPLIT = "Split-"
 
@@ -52,6 +52,7 @@ class PreviousRunExecutor(base_executor.BaseExecutor):
 
         Raises:
             RecordError: the record is damaged.
+            PushError: `latest.json` beside the pushed models is.
             OSError: one of the places cannot be read.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
@@ -94,17 +95,10 @@ class RunRecordExecutor(base_executor.BaseExecutor):
         Raises:
             OSError: the folder of records cannot be written.
         """
-        # Reading an evaluation takes TFMA, which PreviousRun need not wait for.
-        from components.segmentation_metrics.verdict import read_verdict
-
         self._log_startup(input_dict, output_dict, exec_properties)
         pushed = artifact_utils.get_single_instance(input_dict[PUSHED_MODEL])
-        blessing = artifact_utils.get_single_instance(input_dict[BLESSING])
-        verdict = read_verdict(
-            artifact_utils.get_single_uri(input_dict[EVALUATION]),
-            exec_properties[MIN_MEAN_IOU],
-            exec_properties[MIN_MEAN_IOU_CHANGE],
-        )
+        evaluation = read_evaluation(artifact_utils.get_single_uri(input_dict[EVALUATION]))
+        validation = read_validation(artifact_utils.get_single_uri(input_dict[INFRA_BLESSING]))
         finished = datetime.datetime.now(datetime.UTC)
         record = Record(
             id=f"{finished:%Y%m%d-%H%M%S-%f}",
@@ -112,10 +106,12 @@ class RunRecordExecutor(base_executor.BaseExecutor):
             finished=finished.isoformat(timespec="seconds"),
             learnt_from=exec_properties[LEARNT_FROM],
             spans=exec_properties[SPANS],
-            mean_iou=verdict.mean_iou,
-            baseline_mean_iou=verdict.baseline_mean_iou,
-            blessed=blessing.get_int_custom_property("blessed") == 1,
-            reasons=verdict.reasons,
+            mean_iou=evaluation.mean_iou,
+            baseline_mean_iou=evaluation.baseline_mean_iou,
+            blessed=evaluation.blessed,
+            reasons=evaluation.reasons,
+            infra_blessed=validation.blessed,
+            infra_reason=validation.reason,
             pushed_to=pushed.get_string_custom_property("pushed_destination") or None,
             started_from=(exec_properties[LAST_PUSHED] if exec_properties[WARM_START] else None) or None,
         )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pydantic import ConfigDict, ValidationError
 
+from components.pusher.versions import current_version
 from trainer import files
 from trainer.section import Section
 
 RECORD_FILE = "last_run.json"
 STATISTICS_FOLDER = "statistics"
-SAVED_MODEL_FILE = "saved_model.pb"
 
 ABSENT = "absent"
 """Custom property of an artifact that stands for nothing: there was no earlier run, or no pushed model."""
@@ -41,13 +41,17 @@ class Record(Section):
     """What tells the data and the settings apart from others."""
     spans: str
     """The spans of the data, separated by commas."""
-    mean_iou: float
-    """Of the new model."""
+    mean_iou: float | None
+    """Of the new model; None if no pixel was counted."""
     baseline_mean_iou: float | None
     """Of the last pushed model on the same pictures; None if there was none of the same classes."""
     blessed: bool
     reasons: tuple[str, ...]
     """Why it was not, a sentence each."""
+    infra_blessed: bool = True
+    """Whether it can be served. Earlier versions did not try."""
+    infra_reason: str | None = None
+    """Why not."""
     pushed_to: str | None
     """Where; None if it was not pushed."""
     started_from: str | None
@@ -95,18 +99,11 @@ def write_record(folder: str, record: Record, statistics: str) -> None:
 
 
 def last_pushed_model(folder: str) -> str | None:
-    """The newest version in a folder of pushed models that is complete, path or URI; None if there is none.
+    """The current version in a folder of pushed models, path or URI; None if there is none.
 
     Raises:
+        PushError: the folder's `latest.json` is damaged.
         OSError: the place cannot be read.
     """
-    try:
-        versions = [name for name in files.list_folders(folder) if name.isdecimal()]
-    except FileNotFoundError:
-        return None
-    for version in sorted(versions, key=int, reverse=True):
-        model = files.join(folder, version)
-        # The Pusher writes this file last.
-        if SAVED_MODEL_FILE in files.list_files(model):
-            return model
-    return None
+    version = current_version(folder)
+    return None if version is None else files.join(folder, version)

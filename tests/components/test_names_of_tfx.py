@@ -1,13 +1,17 @@
 """Names that are stated here are TFX's. Importing them from TFX takes seconds, which steps need not wait for."""
 
+from tfx.components.evaluator import constants as tfx_evaluator
 from tfx.components.example_gen import utils
 from tfx.components.example_validator import executor as tfx_validator
+from tfx.components.infra_validator import executor as tfx_infra_validator
 from tfx.components.schema_gen import executor as tfx_schema_gen
 from tfx.components.statistics_gen import stats_artifact_utils
 from tfx.types import standard_component_specs as names
 
 from components.curated_schema import executor as schema_executor
+from components.evaluator import executor as evaluator
 from components.example_validator import executor as validator
+from components.infra_validator import executor as infra_validator
 from components.pusher import executor as pusher
 from components.segmentation_example_gen import driver, executor
 
@@ -26,8 +30,37 @@ def test_properties_of_artifacts():
     assert validator.BLESSED == tfx_validator.ARTIFACT_PROPERTY_BLESSED_KEY
 
 
-def test_what_the_pusher_is_given():
+def test_the_pusher_s_channels():
     assert pusher.MODEL == names.MODEL_KEY
     assert pusher.BLESSING == names.MODEL_BLESSING_KEY
-    assert pusher.DESTINATION == names.PUSH_DESTINATION_KEY
+    assert pusher.INFRA_BLESSING == names.INFRA_BLESSING_KEY
     assert pusher.PUSHED_MODEL == names.PUSHED_MODEL_KEY
+
+
+def test_what_the_evaluator_is_given():
+    assert evaluator.EXAMPLES == names.EXAMPLES_KEY
+    assert evaluator.MODEL == names.MODEL_KEY
+    assert evaluator.BASELINE_MODEL == names.BASELINE_MODEL_KEY
+    assert evaluator.EVALUATION == names.EVALUATION_KEY
+    assert evaluator.BLESSING == names.BLESSING_KEY
+    assert evaluator.EVAL_CONFIG == names.EVAL_CONFIG_KEY
+    assert evaluator.EXAMPLE_SPLITS == names.EXAMPLE_SPLITS_KEY
+
+
+def test_what_a_blessing_says():
+    assert evaluator.BLESSED == tfx_evaluator.ARTIFACT_PROPERTY_BLESSED_KEY
+    assert evaluator.CURRENT_MODEL == tfx_evaluator.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY
+    assert evaluator.CURRENT_MODEL_ID == tfx_evaluator.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY
+    assert evaluator.BASELINE_URI == tfx_evaluator.ARTIFACT_PROPERTY_BASELINE_MODEL_URI_KEY
+    assert evaluator.BASELINE_ID == tfx_evaluator.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY
+    assert evaluator.BLESSED_FILE == tfx_evaluator.BLESSED_FILE_NAME
+    assert evaluator.NOT_BLESSED_FILE == tfx_evaluator.NOT_BLESSED_FILE_NAME
+
+
+def test_the_infra_validator():
+    assert infra_validator.MODEL == names.MODEL_KEY
+    assert infra_validator.EXAMPLES == names.EXAMPLES_KEY
+    assert infra_validator.BLESSING == names.BLESSING_KEY
+    assert infra_validator.BLESSED == tfx_infra_validator._BLESSED_KEY
+    assert infra_validator.BLESSED_FILE == tfx_infra_validator._BLESSED_FILENAME
+    assert infra_validator.NOT_BLESSED_FILE == tfx_infra_validator._NOT_BLESSED_FILENAME

@@ -1,0 +1,1 @@
+"""Converts the network of a model for other runtimes, and measures what that costs in mean IoU."""

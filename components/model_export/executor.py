@@ -1,0 +1,202 @@
+"""ModelExport's executor: converts, measures, keeps or leaves out."""
+
+from __future__ import annotations
+
+import json
+import logging
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+from tfx import types
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact_utils
+from tfx.utils import path_utils
+
+from components.model_export import litert, onnx
+from components.model_export.exports import METRICS_FILE, ExportedModel, FormatName, write_exports
+from trainer import features, files
+from trainer.counts import confusion_matrix
+from trainer.metrics import decimal, mean_iou
+
+if TYPE_CHECKING:
+    from trainer.conversion import Canvas, CanvasSegmenter
+
+LOGGER = logging.getLogger(__name__)
+
+FORMATS = "formats"
+MAX_MEAN_IOU_LOSS = "max_mean_iou_loss"
+CALIBRATION_PICTURES = "calibration_pictures"
+EVAL_PICTURES = "eval_pictures"
+MODEL = "model"
+EXAMPLES = "examples"
+EXPORTS = "exports"
+
+
+class Executor(base_executor.BaseExecutor):
+    """Writes a folder for each format that is kept, its file and `ExportedModel` in it, and the list of all."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Makes the exports. That one cannot be made, or loses too much, is no error: it is left out.
+
+        Raises:
+            WeightsError: the model does not say what its network is, or has no weights that fit it.
+            ValueError: the split `eval` has no labelled pictures.
+        """
+        # Only here: Keras takes seconds, and whoever builds the graph imports this module.
+        from trainer.conversion import read_segmenter
+
+        self._log_startup(input_dict, output_dict, exec_properties)
+        segmenter = read_segmenter(path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict[MODEL])))
+        judged = Canvases(
+            artifact_utils.get_split_uris(input_dict[EXAMPLES], features.EVAL_SPLIT),
+            segmenter,
+            exec_properties.get(EVAL_PICTURES),
+        )
+        calibration = Canvases(
+            artifact_utils.get_split_uris(input_dict[EXAMPLES], features.TRAIN_SPLIT),
+            segmenter,
+            exec_properties[CALIBRATION_PICTURES],
+        )
+        gate = Gate(segmenter, judged, exec_properties[MAX_MEAN_IOU_LOSS])
+        folder = artifact_utils.get_single_uri(output_dict[EXPORTS])
+        exports = []
+        for name in json.loads(exec_properties[FORMATS]):
+            contents, export = export_as(name, segmenter, calibration, gate)
+            if contents is not None and export.file is not None:
+                files.write_bytes(files.join(folder, name, export.file), contents)
+                files.write_bytes(files.join(folder, name, METRICS_FILE), export.model_dump_json(indent=1).encode())
+                LOGGER.info("%s: %s", name, export.sentence)
+            else:
+                LOGGER.warning("the export %s is left out: %s", name, export.sentence)
+            exports.append(export)
+        write_exports(folder, exports)
+
+
+class Canvases:
+    """The first pictures of a split, as often as they are wanted, without holding them.
+
+    Args:
+        folders: of the split's TFRecords.
+        segmenter: fits them into its canvas.
+        count: how many at most; None for all.
+    """
+
+    def __init__(self, folders: Sequence[str], segmenter: CanvasSegmenter, count: int | None):
+        self._files = [str(file) for folder in folders for file in sorted(Path(folder).iterdir())]
+        self._segmenter = segmenter
+        self._count = count
+
+    def __iter__(self) -> Iterator[Canvas]:
+        records = tf.data.TFRecordDataset(self._files).as_numpy_iterator()
+        for record in islice(records, self._count):
+            feature = tf.train.Example.FromString(record).features.feature
+            (image,) = feature[features.IMAGE_ENCODED].bytes_list.value
+            labels = feature[features.LABEL_ENCODED].bytes_list.value
+            yield self._segmenter.canvas(image, labels[0] if labels else None)
+
+
+class Gate:
+    """How much of the mean IoU an export loses, and how much it may.
+
+    It is measured on the canvas, where both say something of each pixel; the Evaluator's number is of the model at each
+    picture's own size.
+
+    Args:
+        segmenter: the network.
+        judged: pictures with labels.
+        max_loss: of the mean IoU, 0 to 1.
+
+    Raises:
+        ValueError: there are no pictures, or they have no labels.
+    """
+
+    def __init__(self, segmenter: CanvasSegmenter, judged: Canvases, max_loss: float):
+        self._num_classes = segmenter.num_classes
+        self._judged = judged
+        self.max_loss = max_loss
+        counts, seconds = self._count(segmenter.as_served)
+        if not counts.sum():
+            raise ValueError(f"the split {features.EVAL_SPLIT!r} has no labelled pictures to judge exports on")
+        self.model_mean_iou = mean_iou(counts)
+        self.pictures = len(seconds)
+
+    def measure(self, run: Callable[[np.ndarray], np.ndarray]) -> tuple[float, float]:
+        """Mean IoU, and milliseconds for a picture, of a function from uint8[1, S, S, 3] to int32[1, S, S]."""
+        counts, seconds = self._count(lambda canvas: run(canvas.pixels[np.newaxis])[0])
+        return mean_iou(counts), 1000 * statistics.median(seconds)
+
+    def _count(self, predict: Callable[[Canvas], np.ndarray]) -> tuple[np.ndarray, list[float]]:
+        counts, seconds = np.zeros([self._num_classes] * 2, np.int64), []
+        for canvas in self._judged:
+            if canvas.label is None:
+                raise ValueError(f"the split {features.EVAL_SPLIT!r} has no labels to judge exports by")
+            started = time.perf_counter()
+            prediction = predict(canvas)
+            seconds.append(time.perf_counter() - started)
+            label = tf.constant(canvas.label, tf.int32)
+            counts += confusion_matrix(label, tf.constant(prediction, tf.int32), self._num_classes).numpy()
+        return counts, seconds
+
+
+def export_as(
+    name: FormatName, segmenter: CanvasSegmenter, calibration: Canvases, gate: Gate
+) -> tuple[bytes | None, ExportedModel]:
+    """Converts a network and judges the result.
+
+    Args:
+        name: of the format.
+        segmenter: the network.
+        calibration: pictures that quantisation is calibrated on.
+        gate: judges.
+
+    Returns:
+        The file, None if it could not be made, and what became of it.
+    """
+    kind = _module_of(name)
+    export = ExportedModel(
+        format=name,
+        model_mean_iou=gate.model_mean_iou,
+        pictures=gate.pictures,
+        image_size=segmenter.size,
+        padding_color=segmenter.padding_color,
+    )
+    try:
+        contents = kind.convert(name, segmenter, (canvas.pixels for canvas in calibration))
+        value, milliseconds = gate.measure(kind.load(contents))
+    except onnx.MissingPackagesError as error:
+        return None, export.model_copy(update={"reason": str(error)})
+    # Converters raise whatever they like for a network that they cannot take, and the others are not to suffer.
+    except Exception as error:
+        LOGGER.exception("the export %s failed", name)
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        return None, export.model_copy(update={"reason": f"it could not be made: {lines[-1]} (the log says more)"})
+    measured = {
+        "mean_iou": value,
+        "mean_iou_loss": gate.model_mean_iou - value,
+        "size_bytes": len(contents),
+        "ms_per_picture": milliseconds,
+    }
+    if gate.model_mean_iou - value > gate.max_loss:
+        reason = (
+            f"its mean IoU on {gate.pictures} pictures is {decimal(value)}, the model's "
+            f"{decimal(gate.model_mean_iou)}, and it may lose {gate.max_loss:g} (export.max_mean_iou_loss)"
+        )
+        return contents, export.model_copy(update={**measured, "reason": reason})
+    return contents, export.model_copy(update={**measured, "file": kind.FILE})
+
+
+def _module_of(name: FormatName) -> ModuleType:
+    """The module with `FILE`, `convert` and `load` of a format."""
+    return onnx if name == "onnx" else litert

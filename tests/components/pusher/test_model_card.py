@@ -1,0 +1,60 @@
+"""The model card, from an evaluation made by hand."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from made_evaluation import evaluation_of
+
+from components.pusher.model_card import CardFacts, as_markdown, model_card
+from trainer.labels import Labels
+
+LABELS = Labels.model_validate({"classes": ["background", "cat", "dog|wolf"]})
+
+
+@pytest.fixture
+def card() -> dict:
+    facts = CardFacts(
+        name="demo",
+        deeplab="0.1",
+        base_model="MobileNetV2",
+        image_size=129,
+        output_stride=16,
+        data={"format": "voc"},
+    )
+    training = {
+        "steps": 60,
+        "settings": {"hps": {"lr": 0.01, "ema_momentum": None}, "train": {"init_from": ["/models/1"]}},
+    }
+    return model_card(facts, evaluation_of(LABELS), LABELS, {"train": 12, "eval": 7}, training)
+
+
+def test_it_is_json(card):
+    told = json.loads(json.dumps(card))
+    assert told["evaluation"]["pictures"] == 7
+    assert told["evaluation"]["metrics"]["mean_iou"] == 0.7
+    assert [item["iou"] for item in told["classes"]] == [0.9, 0.4, None]
+
+
+def test_it_tells_what_training_was_and_not_what_was_asked_for(card):
+    assert card["training"] == {"started_from": "/models/1", "steps": 60, "lr": 0.01}
+
+
+def test_weak_classes_and_slices_and_unseen_classes_are_limits(card):
+    limits = " ".join(card["limits"])
+    assert "Classes with an IoU below 0.5: cat (0.40)." in limits
+    assert "Slices with a mean IoU below 0.5: object_size small (0.25)." in limits
+    assert "Classes that no judged picture had: dog|wolf." in limits
+
+
+def test_the_page_has_the_numbers_and_says_how_to_call_it(card):
+    page = as_markdown(card)
+    assert page.startswith("# demo\n")
+    assert "| mean IoU | 0.7000 | 0.6000 to 0.8000 |" in page
+    assert "| 1 | cat | 0.4000 | none |" in page
+    assert r"| 2 | dog\|wolf | none | none |" in page
+    assert "| object size: small | 2 | 0.2500 |" in page
+    assert "- pictures: 12 train, 7 eval" in page
+    assert 'model.signatures["serving_default"]' in page
+    assert "- 0.7!" in page
