@@ -21,7 +21,7 @@ from kubeflow import runtime_parameters, training_job_command
 from kubeflow.package import Package, PackageError
 from kubeflow.places import check_places
 from pipeline import cli
-from pipeline.cli import CommandError, ConfigFile, Overrides
+from pipeline.command_line import CommandError, ConfigFile, Overrides, warn
 from pipeline.config import Config, ConfigError, load_config
 from pipeline.cron import NO_TIME_ZONE, Cron
 from pipeline.kubeflow_section import Kubeflow
@@ -92,7 +92,7 @@ def compile_(
     overrides: Overrides = None,
 ) -> None:
     """Write the pipeline as Kubeflow takes it: one YAML file of two documents. Nothing is sent."""
-    package = _compiled(load_config(config_file, overrides=overrides or (), data=data, warn=cli._warn))
+    package = _compiled(load_config(config_file, overrides=overrides or (), data=data, warn=warn))
     try:
         output.write_text(package.text, encoding="utf-8")
     except OSError as error:
@@ -110,7 +110,7 @@ def submit(
     wait: Annotated[bool, typer.Option("--wait", help="Show the steps until the run has ended.")] = False,
 ) -> None:
     """Run the pipeline on Kubeflow. What is uploaded already is not uploaded again."""
-    config = load_config(config_file, overrides=overrides or (), warn=cli._warn)
+    config = load_config(config_file, overrides=overrides or (), warn=warn)
     given, texts = _given(config, data, parameters)
     from kubeflow import submit as submitting
     from kubeflow.connection import connect
@@ -157,7 +157,7 @@ def create(
     time_zone: Annotated[str | None, typer.Option("--time-zone", hidden=True)] = None,
 ) -> None:
     """Run the pipeline by the clock. A schedule of this name that is there is replaced."""
-    config = load_config(config_file, overrides=overrides or (), warn=cli._warn)
+    config = load_config(config_file, overrides=overrides or (), warn=warn)
     if time_zone is not None:
         raise ConfigError(f"--time-zone {time_zone}: {NO_TIME_ZONE}")
     when = Cron.parse(cron)
@@ -240,7 +240,7 @@ def _connection(config: Path | None, endpoint: str | None, namespace: str | None
     if config is not None:
         return connect(
             load_config(
-                config, overrides=[f"kubeflow.{key}={value}" for key, value in given.items()], warn=cli._warn
+                config, overrides=[f"kubeflow.{key}={value}" for key, value in given.items()], warn=warn
             ).kubeflow
         )
     if endpoint is None:

@@ -136,6 +136,7 @@ def _container(config: Config, node: BaseComponent) -> spec.PipelineDeploymentCo
     step = config.kubeflow.step(node.id)
     assert isinstance(node.executor_spec, ExecutorClassSpec), "all steps are Python classes"
     component = entrypoint.Component(
+        step=node.id,
         code=entrypoint.steps_code(),
         executor=_path(node.executor_spec.executor_class),
         driver=None if node.driver_class is base_driver.BaseDriver else _path(node.driver_class),

@@ -22,7 +22,7 @@ import urllib3
 from kfp_server_api import rest
 
 from kubeflow.login import login
-from pipeline.cli import CommandError
+from pipeline.command_line import CommandError
 from pipeline.config import ConfigError
 from pipeline.kubeflow_section import Kubeflow
 

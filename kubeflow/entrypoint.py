@@ -22,6 +22,7 @@ from kfp.pipeline_spec import pipeline_spec_pb2 as spec
 
 import components
 import trainer
+from components.report.measurements import Watch, mark
 from components.run_record.record import ABSENT, LEARNT_FROM
 from kubeflow import runtime_parameters
 from kubeflow.launcher_paths import local_path
@@ -40,6 +41,8 @@ LAUNCHERS_OWN = ("display_name", "store_session_info")
 class Component(Section):
     """What the entrypoint has to know of a component, beside what the launcher tells it."""
 
+    step: str
+    """The step's name."""
     code: str
     """A hash of the code that the steps run, so that Kubeflow's cache does not answer for other code."""
     executor: str
@@ -105,6 +108,7 @@ def run(component: Component, executor_input: spec.ExecutorInput) -> spec.Execut
     Raises:
         EntrypointError: inputs or outputs are missing.
     """
+    watch = Watch()
     from tfx.orchestration.portable import outputs_utils
 
     inputs = _artifacts(component.inputs, executor_input.inputs.artifacts, "input")
@@ -123,6 +127,7 @@ def run(component: Component, executor_input: spec.ExecutorInput) -> spec.Execut
     if not component.driver or _is_new(exec_properties, runtime, outputs):
         _execute(component, inputs, outputs, exec_properties)
     outputs_utils.tag_output_artifacts_with_version(outputs)
+    mark((artifact for (artifact,) in outputs.values()), watch.measured(component.step))
     return _executor_output(component, outputs, uris)
 
 

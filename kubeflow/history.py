@@ -39,23 +39,21 @@ class RecordedHistory:
         """The last model that was pushed, whichever is asked for."""
         return self._previous.outputs[executor.MODEL]
 
-    def baseline_model(self, candidate: types.BaseChannel) -> types.BaseChannel:
-        """The last model that was pushed."""
+    def baseline_model(self, candidate: types.BaseChannel, kind: str) -> types.BaseChannel:
+        """The last model that was pushed, whichever is asked for."""
         return self._previous.outputs[executor.MODEL]
 
     def nodes(self, outcome: Sequence[BaseComponent]) -> Sequence[BaseNode]:
         """Both steps."""
-        example_gen, statistics_gen, evaluator, pusher = outcome
+        example_gen, statistics_gen, evaluator, infra_validator, pusher = outcome
         # It has to know what the last run learnt from, to tell whether there is anything new.
         example_gen.add_upstream_node(self._previous)
         record = RunRecord(
             records=self._records,
-            min_mean_iou=self._config.eval.min_mean_iou,
-            min_mean_iou_change=self._config.eval.min_mean_iou_change,
             warm_start=bool(self._config.train.earlier_models),
             statistics=statistics_gen.outputs["statistics"],
             evaluation=evaluator.outputs["evaluation"],
-            blessing=evaluator.outputs["blessing"],
+            infra_blessing=infra_validator.outputs["blessing"],
             pushed_model=pusher.outputs["pushed_model"],
         )
         return [self._previous, record]

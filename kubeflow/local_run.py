@@ -12,6 +12,8 @@ from kfp.pipeline_spec import pipeline_spec_pb2 as spec
 from tfx.types import Artifact, standard_artifacts
 
 from components.data_report.component import DataReportPage
+from components.model_export.component import ExportedModels
+from components.report.component import RunReport
 from components.run_record.record import LAST_PUSHED
 from components.segmentation_example_gen.component import DataProblems
 from components.segmentation_example_gen.sources.source import SPAN
@@ -41,6 +43,9 @@ OUTCOME: Mapping[type[Artifact], tuple[str, str]] = {
     standard_artifacts.ExampleAnomalies: ("ExampleValidator", "anomalies"),
     standard_artifacts.ModelEvaluation: ("Evaluator", "evaluation"),
     standard_artifacts.ModelBlessing: ("Evaluator", "blessing"),
+    standard_artifacts.InfraBlessing: ("InfraValidator", "blessing"),
+    ExportedModels: ("ModelExport", "exports"),
+    RunReport: ("Report", "report"),
     standard_artifacts.PushedModel: ("Pusher", "pushed_model"),
 }
 """By type: the step and its output that tell what a run came to."""
@@ -104,10 +109,12 @@ def result_of_run(config: Config, finished: LocalRun) -> RunResult | None:
     artifacts = {
         artifact_type.TYPE_NAME: _artifact(artifact_type, finished, step, key, store)
         for artifact_type, (step, key) in OUTCOME.items()
+        # Only with export.formats is there a ModelExport.
+        if step in finished.tasks
     }
     previous = _artifact(standard_artifacts.Model, finished, "PreviousRun", "model", store)
     started_from = previous.get_string_custom_property(LAST_PUSHED) if config.train.earlier_models else ""
-    return result_of(config, artifacts, started_from or None)
+    return result_of(artifacts, started_from or None)
 
 
 def _artifact(artifact_type: type[Artifact], finished: LocalRun, step: str, key: str, store: ObjectStore) -> Artifact:

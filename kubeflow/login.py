@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from pipeline.cli import CommandError
+from pipeline.command_line import CommandError
 from pipeline.config import ConfigError
 from pipeline.kubeflow_section import Auth
 

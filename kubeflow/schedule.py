@@ -15,7 +15,7 @@ from typing import Any, Literal
 from kubeflow.connection import Connection, RequestError
 from kubeflow.package import Package
 from kubeflow.submit import experiment, upload
-from pipeline.cli import CommandError
+from pipeline.command_line import CommandError
 from pipeline.config import ConfigError
 from pipeline.cron import Cron
 from pipeline.kubeflow_section import Kubeflow

@@ -16,7 +16,7 @@ from kfp_server_api import V2beta1Experiment, V2beta1Pipeline
 
 from kubeflow.connection import Connection, RequestError
 from kubeflow.package import Package, PackageError
-from pipeline.cli import CommandError
+from pipeline.command_line import CommandError
 from pipeline.kubeflow_section import Kubeflow
 
 ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from kubeflow.training_job import Kind, training_job
-from pipeline.cli import CommandError, ConfigFile, Overrides
+from pipeline.command_line import CommandError, ConfigFile, Overrides
 from pipeline.config import load_config
 
 

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def train(examples: str, transform_graph: str, settings: dict, output: str) -> None:
-    """Does what the pipeline's Trainer does, with the same function.
+    """Does what the pipeline's Trainer does, with the same function, and uploads what that has written.
 
     Args:
         examples: URI or path of SegmentationExampleGen's examples.
@@ -51,7 +51,7 @@ def train(examples: str, transform_graph: str, settings: dict, output: str) -> N
         OSError: something cannot be read or written.
         ValueError: the batch cannot be dealt out evenly.
         WeightsError: the weights to start from are of another network.
-        DivergedError: the loss is no longer a number.
+        DivergedError: the loss, or what was learnt, is no longer a number.
     """
     # They take half a minute, and the command's --help should not.
     from tfx.components.trainer.fn_args_utils import FnArgs
@@ -67,7 +67,7 @@ def train(examples: str, transform_graph: str, settings: dict, output: str) -> N
             for split in (TRAIN_SPLIT, EVAL_SPLIT)
         )
         model = work / "model"
-        run.run_fn(
+        folder = run.train_and_export(
             FnArgs(
                 train_files=[f"{train_files}/*"],
                 eval_files=[f"{eval_files}/*"],
@@ -85,6 +85,7 @@ def train(examples: str, transform_graph: str, settings: dict, output: str) -> N
             LOGGER.info("done; the first worker writes the model")
             return
         files.upload_folder(str(model), output)
+        folder.finish()
     LOGGER.info("the model is in %s", output)
 
 

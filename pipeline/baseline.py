@@ -13,24 +13,33 @@ from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import La
 from trainer.settings import LATEST_BLESSED, LATEST_PUSHED
 
 
-class LatestOtherBlessedModelStrategy(ResolverStrategy):
-    """The latest blessed model that is not the candidate itself.
+class OtherModelStrategy(ResolverStrategy):
+    """The latest blessed, or latest pushed, model that is not the candidate itself.
 
     TFX's `LatestBlessedModelStrategy` would give the candidate as its own baseline when a run is repeated: nothing
     would be compared, and the Evaluator, its inputs changed, would run again although nothing has changed.
+
+    Args:
+        kind: which of `trainer.settings.EARLIER_MODELS`.
     """
+
+    def __init__(self, kind: str):
+        self._kind = kind
 
     def resolve_artifacts(
         self, store: mlmd.MetadataStore, input_dict: dict[str, list[types.Artifact]]
     ) -> dict[str, list[types.Artifact]] | None:
-        """Resolves `model` and `model_blessing` to one artifact each, or none; `candidate` stays as it is."""
+        """Resolves `model` to one artifact, or none; `candidate` stays as it is."""
         candidates = {artifact.id for artifact in input_dict["candidate"]}
-        others = {
-            "model": [artifact for artifact in input_dict["model"] if artifact.id not in candidates],
-            "model_blessing": list(input_dict["model_blessing"]),
+        others = {**input_dict, "model": [model for model in input_dict["model"] if model.id not in candidates]}
+        return {
+            "model": _FINDERS[self._kind](store, others),
+            # Put out, they would look as if the resolver had made them.
+            "model_blessing": [],
+            "infra_blessing": [],
+            "pushed_model": [],
+            "candidate": input_dict["candidate"],
         }
-        resolved = LatestBlessedModelStrategy().resolve_artifacts(store, others)
-        return {**(resolved or {"model": [], "model_blessing": []}), "candidate": input_dict["candidate"]}
 
 
 class EarlierModelStrategy(ResolverStrategy):
@@ -54,28 +63,45 @@ class EarlierModelStrategy(ResolverStrategy):
         earlier = {
             key: [artifact for artifact in artifacts if artifact.id < first] for key, artifacts in input_dict.items()
         }
-        finders = {LATEST_BLESSED: _latest_blessed, LATEST_PUSHED: _latest_pushed}
-        found = (finders[kind](store, earlier) for kind in self._kinds)
+        found = (_FINDERS[kind](store, earlier) for kind in self._kinds)
         return {
             "model": next((models for models in found if models), []),
             # Put out, they would look as if the resolver had made them.
             "model_blessing": [],
+            "infra_blessing": [],
             "pushed_model": [],
             "examples": input_dict["examples"],
         }
 
 
-def _latest_blessed(store: mlmd.MetadataStore, earlier: dict[str, list[types.Artifact]]) -> list[types.Artifact]:
-    given = {key: earlier[key] for key in ("model", "model_blessing")}
+def _latest_blessed(store: mlmd.MetadataStore, among: dict[str, list[types.Artifact]]) -> list[types.Artifact]:
+    """The last model that the Evaluator has blessed, of those that can be served.
+
+    The others were never pushed, and must not keep a model from being pushed that is better than what is served.
+    """
+    refused, accepted = (
+        _inputs_of_producers(
+            store, [each for each in among["infra_blessing"] if each.get_int_custom_property("blessed") == blessed]
+        )
+        for blessed in (0, 1)
+    )
+    servable = [model for model in among["model"] if model.id not in refused - accepted]
+    given = {"model": servable, "model_blessing": among["model_blessing"]}
     resolved = LatestBlessedModelStrategy().resolve_artifacts(store, given)
     return resolved["model"] if resolved else []
 
 
-def _latest_pushed(store: mlmd.MetadataStore, earlier: dict[str, list[types.Artifact]]) -> list[types.Artifact]:
-    """The model that the last Pusher took which did push."""
-    pushed = [artifact for artifact in earlier["pushed_model"] if artifact.get_int_custom_property("pushed")]
-    taken = _inputs_of_producers(store, sorted(pushed, key=lambda artifact: artifact.id)[-1:])
-    return [model for model in earlier["model"] if model.id in taken]
+def _latest_pushed(store: mlmd.MetadataStore, among: dict[str, list[types.Artifact]]) -> list[types.Artifact]:
+    """The last of the models that a Pusher has taken which did push."""
+    pushed = [artifact for artifact in among["pushed_model"] if artifact.get_int_custom_property("pushed")]
+    for each in sorted(pushed, key=lambda artifact: artifact.id, reverse=True):
+        taken = _inputs_of_producers(store, [each])
+        if found := [model for model in among["model"] if model.id in taken]:
+            return found
+    return []
+
+
+_FINDERS = {LATEST_BLESSED: _latest_blessed, LATEST_PUSHED: _latest_pushed}
 
 
 class PreviousStatisticsStrategy(ResolverStrategy):

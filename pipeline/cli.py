@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from functools import partial
 from importlib.metadata import version
@@ -18,8 +18,21 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from pipeline.command_line import (
+    CommandError,
+    ConfigFile,
+    DataFolder,
+    DataRefusedError,
+    OutputFolder,
+    Overrides,
+    RunInterrupted,
+    StepFailure,
+    warn,
+)
 from pipeline.config import Config, ConfigError, load_config
+from pipeline.model_commands import evaluate, predict, rollback, try_models
 from pipeline.problem_table import PROBLEM_FOLDER, print_problems
+from pipeline.run_commands import explain, report, runs
 
 if TYPE_CHECKING:
     from components.segmentation_example_gen.dataset import DataSet
@@ -39,56 +52,11 @@ app = typer.Typer(
 model_app = typer.Typer(help="Look at the network of a configuration.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(model_app, name="model")
 
-ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="The configuration, YAML or JSON.")]
-DataFolder = Annotated[
-    str | None,
-    typer.Option(
-        "--data",
-        metavar="DIR",
-        help="The data set's folder or URI, such as VOCdevkit/VOC2012; with {SPAN} in it, a pattern of spans.",
-    ),
-]
-OutputFolder = Annotated[
-    Path | None,
-    typer.Option("--output", metavar="DIR", help="Where everything is written; otherwise runs/<name>."),
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Overrides a key, such as hps.steps=100. May be given again."),
-]
-
 
 SHOWN_LINES = 5
 """Of a failed step's message; TensorFlow's run to pages."""
 DRAWINGS = (".svg", ".png", ".pdf")
 """What the network can be drawn into."""
-
-
-class RunInterrupted(Exception):  # noqa: N818  an interruption is no error
-    """Somebody pressed Ctrl-C."""
-
-
-class CommandError(Exception):
-    """The command cannot do what it was asked; the message says why and what to do."""
-
-
-class StepFailure(CommandError):  # noqa: N818  it is told with the place of the log
-    """A step failed in a way that only the log tells in full."""
-
-
-class DataRefusedError(CommandError):
-    """The data are not sound.
-
-    Args:
-        message: what was looked at.
-        problems: what was found.
-        page: of the problems, with pictures; None if there is none.
-    """
-
-    def __init__(self, message: str, problems: Sequence[Problem], page: str | None = None):
-        super().__init__(message)
-        self.problems = problems
-        self.page = page
 
 
 class Backend(Protocol):
@@ -144,8 +112,10 @@ def run(
     verbose: Annotated[bool, typer.Option("--verbose", help="Show everything that the libraries print.")] = False,
 ) -> None:
     """Run the pipeline on this machine. Run it again to go on where it stopped, or to redo only what has changed."""
-    config = load_config(config_file, overrides=overrides or (), data=data, output=output, warn=_warn)
+    config = load_config(config_file, overrides=overrides or (), data=data, output=output, warn=warn)
     _warn_of_overlap(_read_dataset(config))
+    if backend == "beam":
+        _warn_of_missing_packages(config)
     started = time.monotonic()
     with _output_folder(config) as log_file:
         try:
@@ -175,7 +145,7 @@ def retrain(
     from pipeline.retraining import SystemClock
     from pipeline.retraining import retrain as run_on_schedule
 
-    load_config(config_file, overrides=overrides or (), data=data, output=output, warn=_warn)
+    load_config(config_file, overrides=overrides or (), data=data, output=output, warn=warn)
     when = Cron.parse(cron)
     try:
         clock = SystemClock(ZoneInfo(time_zone) if time_zone else None)
@@ -215,10 +185,6 @@ def retrain(
         )
     except KeyboardInterrupt:
         raise RunInterrupted from None
-
-
-def _warn(sentence: str) -> None:
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[yellow]warning:[/] {escape(sentence)}")
 
 
 def _run(
@@ -276,7 +242,7 @@ def check(
     config_file: ConfigFile, data: DataFolder = None, output: OutputFolder = None, overrides: Overrides = None
 ) -> None:
     """Read a configuration and, if there is one, the data set; say what is wrong, on a page as well; run nothing."""
-    config = load_config(config_file, overrides=overrides or (), data=data, output=output, warn=_warn)
+    config = load_config(config_file, overrides=overrides or (), data=data, output=output, warn=warn)
     console = Console(highlight=False, soft_wrap=True)
     console.print(escape(f"{config_file}: sound"))
     if config.data.place is None:
@@ -301,12 +267,23 @@ def check(
     except DataError as error:
         raise DataRefusedError(f"{config.data.place}: the data are not sound", error.problems, page) from error
     print_problems(console, problems, page)
-    _warn(f"a run would leave these pairs out, as data.max_quarantined {config.data.max_quarantined:g} allows")
+    warn(f"a run would leave these pairs out, as data.max_quarantined {config.data.max_quarantined:g} allows")
 
 
 def _warn_of_overlap(dataset: DataSet) -> None:
     if both := dataset.overlap:
-        _warn(f"{len(both)} pictures are in both splits, such as {both[0]}: the mean IoU will flatter the model")
+        warn(f"{len(both)} pictures are in both splits, such as {both[0]}: the mean IoU will flatter the model")
+
+
+def _warn_of_missing_packages(config: Config) -> None:
+    """Tells before an hour of training what will be missing after it."""
+    from components.model_export.onnx import MissingPackagesError, require_packages
+
+    if "onnx" in config.export.formats:
+        try:
+            require_packages()
+        except MissingPackagesError as error:
+            warn(f"the export onnx will be left out: {error}")
 
 
 def _read_dataset(config: Config) -> DataSet:
@@ -349,7 +326,7 @@ def _check_pairs(config: Config, dataset: DataSet, console: Console) -> list[Pro
             problems += found
             learnt |= classes if split == TRAIN_SPLIT else set()
     if absent := [item.name for index, item in enumerate(config.data.labels.classes) if index not in learnt]:
-        _warn(
+        warn(
             f"no picture of train has {', '.join(absent)}; if masks mean it by other values, state them in data.labels"
         )
     counts = ", ".join(f"{len(pairs)} {split}" for split, pairs in dataset.splits.items())
@@ -382,7 +359,7 @@ def show_batch(
     Nothing else of the data is decoded and no pipeline is run. Order and augmentation are those of training, unless it
     leaves unsound pairs out, as data.max_quarantined may allow.
     """
-    config = load_config(config_file, overrides=overrides or (), data=data, warn=_warn)
+    config = load_config(config_file, overrides=overrides or (), data=data, warn=warn)
     dataset = _read_dataset(config)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from components.segmentation_example_gen.problems import DataError
@@ -397,6 +374,12 @@ def show_batch(
     Console(highlight=False, soft_wrap=True).print(
         escape(f"{output_file}: the {len(ids)} pictures of step {step}: {', '.join(ids)}")
     )
+
+
+for command in (runs, explain, report, evaluate, predict):
+    app.command()(command)
+app.command("try")(try_models)
+app.command()(rollback)
 
 
 @app.command()
@@ -474,7 +457,7 @@ def summary(
     overrides: Overrides = None,
 ) -> None:
     """Print the network's parts with their sizes, parameters and multiply-accumulates. Nothing is downloaded."""
-    config = load_config(config_file, overrides=overrides or (), warn=_warn)
+    config = load_config(config_file, overrides=overrides or (), warn=warn)
     from pipeline.model_summary import model_parts, print_parts
 
     parts = model_parts(config)
@@ -537,8 +520,8 @@ def main() -> None:
         if isinstance(error, DataRefusedError):
             print_problems(console, error.problems, error.page)
         raise SystemExit(2 if isinstance(error, ConfigError) else 1) from None
-    except RunInterrupted:
-        console.print("interrupted; the steps that are done are kept, run the same command to go on")
+    except RunInterrupted as interruption:
+        console.print(str(interruption))
         raise SystemExit(130) from None
 
 

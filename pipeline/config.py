@@ -20,15 +20,19 @@ from pydantic import (
     model_validator,
 )
 
+from components.evaluator.slices import wrong_value
 from components.segmentation_example_gen.sources import Data, kind_of_tag
 from components.segmentation_example_gen.sources.source import SPAN, Source, placed_at
 from components.segmentation_example_gen.sources.source import Folder as StoreFolder
 from components.segmentation_example_gen.sources.voc import VocData
 from pipeline.beam_section import Beam
+from pipeline.eval_section import Eval
+from pipeline.export_section import Export
+from pipeline.infra_validation_section import InfraValidation
 from pipeline.kubeflow_section import ROOT_SCHEMES, Kubeflow
 from pipeline.seed_config import from_seed, is_seed_config
 from trainer.files import is_remote
-from trainer.section import Integer, Number, Section, sections_in
+from trainer.section import Integer, Positive, Section, sections_in
 from trainer.settings import (
     EARLIER_MODELS,
     IMAGENET,
@@ -37,7 +41,6 @@ from trainer.settings import (
     BackboneName,
     Hps,
     NNArch,
-    OutputStride,
     Train,
     TrainerSettings,
     TransformSettings,
@@ -74,24 +77,15 @@ class Validation(Section):
     """Whether they stop the pipeline before training; otherwise they are told. `schema/` holds the thresholds."""
 
 
-class Eval(Section):
-    """When a model is good enough."""
-
-    min_mean_iou: Annotated[Number, Field(ge=0, le=1)] = 0.0
-    """The floor: a model below it is not blessed."""
-    min_mean_iou_change: Annotated[Number, Field(ge=-1, le=1)] = 0.0
-    """Smallest difference to the last blessed model's mean IoU; 0.01 asks for a point more, -0.01 forgives one."""
-    output_stride: OutputStride | None = None
-    """Of the network that is judged, pushed and served; 8 gives finer masks than 16 from the same weights, for three
-    times the work. Unset: as in training. A change runs the Trainer again, which writes the SavedModel."""
-
-
 class Push(Section):
     """Where blessed models go."""
 
     directory: Annotated[StoreFolder, AfterValidator(_pushable)] | None = None
     """One folder per version is made in it; a path, or a URI of gs://, s3:// or minio://. Without it: `serving_model`
     in the output folder, or in the pipeline's folder under `kubeflow.root`."""
+    keep_versions: Positive | None = None
+    """How many of the newest versions stay; each push removes those before them, but never the current one. Unset: all
+    stay. With 1 there is nothing to roll back to."""
 
 
 class Config(Section):
@@ -111,6 +105,8 @@ class Config(Section):
     data: Data = VocData()
     validation: Validation = Validation()
     eval: Eval = Eval()
+    infra_validation: InfraValidation = InfraValidation()
+    export: Export = Export()
     push: Push = Push()
     beam: Beam = Beam()
     kubeflow: Kubeflow = Kubeflow()
@@ -131,6 +127,19 @@ class Config(Section):
                 "num_classes out, or state the classes"
             )
         return config
+
+    @model_validator(mode="after")
+    def _thresholds_are_of_what_there_is(self) -> Config:
+        names = self.data.labels.names
+        if unknown := [name for name in self.eval.min_iou if name not in names]:
+            raise ValueError(
+                f"eval.min_iou: found {unknown[0]!r}, which is no class of data.labels; there are {', '.join(names)}"
+            )
+        for name, floors in self.eval.min_slice_mean_iou.items():
+            for value in floors:
+                if wrong := wrong_value(name, value, names):
+                    raise ValueError(f"eval.min_slice_mean_iou.{name}: found {value!r}; {wrong}")
+        return self
 
     @model_validator(mode="after")
     def _imagenet_weights_exist(self) -> Config:
@@ -248,7 +257,8 @@ def load_config(
     if output is not None:
         values["output"] = str(output)
     if is_seed_config(values):
-        values = from_seed(values, warn=lambda sentence: warn(f"{file}: {sentence}"))
+        set_here = [override.partition("=")[0] for override in overrides]
+        values = from_seed(values, lambda sentence: warn(f"{file}: {sentence}"), set_here)
     try:
         config = Config.model_validate(values)
     except ValidationError as error:

@@ -20,8 +20,10 @@ from rich.table import Table
 
 from pipeline.steps import RESOLVERS
 from trainer.files import is_remote
+from trainer.metrics import MEAN_IOU, OVERALL_METRICS, decimal, words
 
 if TYPE_CHECKING:
+    from components.evaluator.evaluation import Scores
     from pipeline.results import RunResult
 
 UNWRAPPED = 10_000
@@ -180,6 +182,12 @@ def _destination(result: RunResult) -> str:
     return result.pushed_to
 
 
+def _with_interval(scores: Scores, metric: str) -> str:
+    low_and_high = scores.intervals.get(metric)
+    between = "" if low_and_high is None else f", 95 % between {low_and_high[0]:.4f} and {low_and_high[1]:.4f}"
+    return decimal(scores.metrics[metric]) + between
+
+
 def print_result(console: Console, result: RunResult, steps: list[tuple[str, bool, float]], seconds: float) -> None:
     """The table at the end of a run."""
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
@@ -190,16 +198,29 @@ def print_result(console: Console, result: RunResult, steps: list[tuple[str, boo
     if result.quarantined:
         table.add_row("[yellow]left out[/]", escape(f"{result.quarantined} pairs, see {result.problem_page}"))
     table.add_row("the data", escape(str(result.data_report)))
-    table.add_row("mean IoU", f"{result.mean_iou:.4f}")
-    before = "none, there was no blessed model of these classes before"
-    if result.baseline_mean_iou is not None:
-        before = f"{result.baseline_mean_iou:.4f}, the last blessed model on the same pictures"
+    evaluation = result.evaluation
+    table.add_row("mean IoU", _with_interval(evaluation.candidate.overall, MEAN_IOU))
+    others = ", ".join(
+        f"{words(name)} {decimal(evaluation.candidate.overall.metrics[name])}"
+        for name in OVERALL_METRICS
+        if name != MEAN_IOU
+    )
+    table.add_row("", f"[dim]{others}[/]")
+    before = f"none, {evaluation.not_compared}"
+    if evaluation.baseline is not None:
+        before = f"{decimal(evaluation.baseline_mean_iou)}, the last good model on the same pictures"
     table.add_row("compared with", before)
     if result.started_from is not None:
         table.add_row("started from", escape(result.started_from))
-    reasons = escape("; ".join(result.reasons))
-    table.add_row("blessed", "[green]yes[/]" if result.blessed else f"[red]no[/]: {reasons}")
+    reasons = escape("; ".join(evaluation.reasons))
+    table.add_row("blessed", "[green]yes[/]" if evaluation.blessed else f"[red]no[/]: {reasons}")
+    servable = "[green]yes[/]" if result.validation.blessed else "[red]no[/]"
+    table.add_row("servable", f"{servable}: {escape(result.validation.sentence)}")
+    for export in result.exports:
+        sentence = escape(export.sentence)
+        table.add_row(export.format, f"[yellow]left out[/]: {sentence}" if export.reason else sentence)
     table.add_row("pushed to", escape(_destination(result)))
+    table.add_row("the report", escape(str(result.report)))
     for anomaly in result.anomalies:
         table.add_row("[yellow]anomaly[/]", escape(anomaly))
     working = ", ".join(f"{step} {taken:.0f} s" for step, cached, taken in steps if not cached and taken >= 0.5)

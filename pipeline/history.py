@@ -11,7 +11,7 @@ from tfx.dsl.components.base.base_node import BaseNode
 from tfx.dsl.components.common.resolver import Resolver
 from tfx.types import standard_artifacts
 
-from pipeline.baseline import EarlierModelStrategy, LatestOtherBlessedModelStrategy, PreviousStatisticsStrategy
+from pipeline.baseline import EarlierModelStrategy, OtherModelStrategy, PreviousStatisticsStrategy
 from pipeline.steps import BASELINE_MODEL, LAST_MODEL, PREVIOUS_STATISTICS
 
 
@@ -29,14 +29,19 @@ class History(Protocol):
             kinds: those of `trainer.settings.EARLIER_MODELS` that are looked for, in this order.
         """
 
-    def baseline_model(self, candidate: types.BaseChannel) -> types.BaseChannel:
-        """The `Model` to be compared with; `candidate` is this run's."""
+    def baseline_model(self, candidate: types.BaseChannel, kind: str) -> types.BaseChannel:
+        """The `Model` to be compared with.
+
+        Args:
+            candidate: this run's.
+            kind: which of `trainer.settings.EARLIER_MODELS`.
+        """
 
     def nodes(self, outcome: Sequence[BaseComponent]) -> Sequence[BaseNode]:
         """All steps that are put in, those included that keep the outcome for later runs.
 
         Args:
-            outcome: this run's SegmentationExampleGen, StatisticsGen, Evaluator and Pusher.
+            outcome: this run's SegmentationExampleGen, StatisticsGen, Evaluator, InfraValidator and Pusher.
         """
 
 
@@ -65,18 +70,22 @@ class MetadataHistory:
                 config={"kinds": list(kinds)},
                 model=types.Channel(type=standard_artifacts.Model),
                 model_blessing=types.Channel(type=standard_artifacts.ModelBlessing),
+                infra_blessing=types.Channel(type=standard_artifacts.InfraBlessing),
                 pushed_model=types.Channel(type=standard_artifacts.PushedModel),
                 examples=examples,
             ).with_id(LAST_MODEL)
         ).outputs["model"]
 
-    def baseline_model(self, candidate: types.BaseChannel) -> types.BaseChannel:
-        """The last other model that was blessed."""
+    def baseline_model(self, candidate: types.BaseChannel, kind: str) -> types.BaseChannel:
+        """The last other model that was blessed, or pushed."""
         return self._add(
             Resolver(
-                strategy_class=LatestOtherBlessedModelStrategy,
+                strategy_class=OtherModelStrategy,
+                config={"kind": kind},
                 model=types.Channel(type=standard_artifacts.Model),
                 model_blessing=types.Channel(type=standard_artifacts.ModelBlessing),
+                infra_blessing=types.Channel(type=standard_artifacts.InfraBlessing),
+                pushed_model=types.Channel(type=standard_artifacts.PushedModel),
                 candidate=candidate,
             ).with_id(BASELINE_MODEL)
         ).outputs["model"]

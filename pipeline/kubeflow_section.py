@@ -19,6 +19,9 @@ StepName = Literal[
     "Transform",
     "Trainer",
     "Evaluator",
+    "InfraValidator",
+    "ModelExport",
+    "Report",
     "Pusher",
     "RunRecord",
 ]

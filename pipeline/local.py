@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -13,9 +12,11 @@ from tfx.orchestration import metadata
 from tfx.orchestration.beam import beam_dag_runner
 from tfx.orchestration.portable.mlmd import context_lib, execution_lib
 
+from components.report.measurements import MEASURED, Measurement, Watch
 from pipeline.config import Config
 from pipeline.pipeline import create_pipeline
 from pipeline.results import RunResult, read_result
+from pipeline.steps import RESOLVERS
 
 # BeamDagRunner makes a Beam pipeline of the graph itself and leaves the choice of runner to Beam, whose default tries
 # to download a program each time. This is the runner that Beam falls back to.
@@ -100,10 +101,15 @@ class _ReportingNode(beam_dag_runner.PipelineNodeAsDoFn):
         state = _RunState.current
         state.run_id = self._pipeline_runtime_spec.pipeline_run_id.field_value.string_value
         state.reporter.step_started(self._node_id)
-        started = time.monotonic()
+        watch = Watch()
         try:
             super()._run_node()
-            cached = self._require_success() == metadata_store_pb2.Execution.CACHED
+            execution = self._require_success()
+            cached = execution.last_known_state == metadata_store_pb2.Execution.CACHED
+            measurement = watch.measured(self._node_id, state.run_id)
+            # What a resolver puts out is an earlier run's.
+            if not cached and self._node_id not in RESOLVERS:
+                self._mark_outputs(execution, measurement)
         except (StepFailedError, KeyboardInterrupt) as error:
             state.failure = error
             raise
@@ -112,16 +118,27 @@ class _ReportingNode(beam_dag_runner.PipelineNodeAsDoFn):
             state.failure.run_id = state.run_id
             state.failure.__cause__ = error
             raise
-        state.reporter.step_finished(self._node_id, cached=cached, seconds=time.monotonic() - started)
+        state.reporter.step_finished(self._node_id, cached=cached, seconds=measurement.seconds)
 
-    def _require_success(self) -> int:
-        """The state of the node's execution. TFX goes on without an error when a node's inputs cannot be found."""
+    def _mark_outputs(self, execution: metadata_store_pb2.Execution, measurement: Measurement) -> None:
+        """Writes what the node took on its artifacts, before any other node reads them: the cache's keys have all that
+        stands on artifacts in them."""
+        with metadata.Metadata(self._mlmd_connection_config) as handle:
+            events = handle.store.get_events_by_execution_ids([execution.id])
+            made = sorted(event.artifact_id for event in events if event.type == metadata_store_pb2.Event.OUTPUT)
+            artifacts = handle.store.get_artifacts_by_id(made)
+            for artifact in artifacts:
+                artifact.custom_properties[MEASURED].string_value = measurement.model_dump_json()
+            handle.store.put_artifacts(artifacts)
+
+    def _require_success(self) -> metadata_store_pb2.Execution:
+        """The node's execution. TFX goes on without an error when a node's inputs cannot be found."""
         with metadata.Metadata(self._mlmd_connection_config) as handle:
             contexts = context_lib.prepare_contexts(handle, self._pipeline_node.contexts)
             executions = execution_lib.get_executions_associated_with_all_contexts(handle, contexts)
         for execution in executions:
             if execution_lib.is_execution_successful(execution):
-                return execution.last_known_state
+                return execution
         raise StepFailedError(self._node_id, "its inputs could not be found; the log says which")
 
 

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
+from importlib.metadata import version
 
 from google.protobuf import text_format
-from tensorflow_model_analysis.proto import config_pb2
-from tfx.components.pusher.component import Pusher
 from tfx.components.statistics_gen.component import StatisticsGen
 from tfx.components.trainer.component import Trainer
 from tfx.components.transform.component import Transform
-from tfx.dsl.components.base import executor_spec
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
 from tfx.orchestration.pipeline import Pipeline
-from tfx.proto import pusher_pb2
 
 import trainer
 from components.curated_schema.component import CuratedSchema
@@ -22,16 +18,18 @@ from components.curated_schema.schema import schema_for
 from components.data_report.component import DataReport
 from components.evaluator.component import Evaluator
 from components.example_validator.component import ExampleValidator
-from components.pusher import executor as pusher_executor
+from components.infra_validator.component import InfraValidator
+from components.model_export.component import ModelExport
+from components.pusher.component import Pusher
+from components.pusher.model_card import CardFacts
+from components.report.component import Report
 from components.segmentation_example_gen.component import SegmentationExampleGen
-from components.segmentation_metrics import metric
-from components.segmentation_metrics.verdict import BASELINE, CANDIDATE
 from pipeline.code import code_of
-from pipeline.config import Config, ConfigError, Eval
+from pipeline.config import Config, ConfigError
+from pipeline.eval_config import eval_config
 from pipeline.history import History, MetadataHistory
-from pipeline.places import Places
+from pipeline.places import METADATA_FILE, Places
 from trainer import features, files
-from trainer.labels import Labels
 from trainer.settings import NAMED_WEIGHTS
 
 
@@ -100,18 +98,59 @@ def create_pipeline(config: Config, places: Places | None = None, history: Histo
     evaluator = Evaluator(
         examples=example_gen.outputs["examples"],
         model=model_trainer.outputs["model"],
-        baseline_model=history.baseline_model(model_trainer.outputs["model"]),
+        baseline_model=(
+            None
+            if config.eval.baseline == "none"
+            else history.baseline_model(model_trainer.outputs["model"], config.eval.baseline)
+        ),
         example_splits=[features.EVAL_SPLIT],
         eval_config=eval_config(config.eval, config.data.labels),
     )
+    # Beside the Evaluator, not after it: it asks another question, and a changed gate need not ask it again.
+    infra_validator = InfraValidator(
+        model=model_trainer.outputs["model"],
+        examples=example_gen.outputs["examples"],
+        pictures=config.infra_validation.pictures,
+        max_memory_mib=config.infra_validation.max_memory_mib,
+        max_seconds=config.infra_validation.max_seconds,
+    )
+    model_export = None
+    if config.export.formats:
+        model_export = ModelExport(
+            model=model_trainer.outputs["model"],
+            examples=example_gen.outputs["examples"],
+            formats=config.export.formats,
+            max_mean_iou_loss=config.export.max_mean_iou_loss,
+            calibration_pictures=config.export.calibration_pictures,
+            eval_pictures=config.export.eval_pictures,
+        )
     pusher = Pusher(
         model=model_trainer.outputs["model"],
         model_blessing=evaluator.outputs["blessing"],
-        push_destination=pusher_pb2.PushDestination(
-            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=places.pushed_models)
-        ),
-        custom_executor_spec=executor_spec.ExecutorClassSpec(pusher_executor.Executor),
+        infra_blessing=infra_validator.outputs["blessing"],
+        evaluation=evaluator.outputs["evaluation"],
+        statistics=statistics_gen.outputs["statistics"],
+        destination=places.pushed_models,
+        keep_versions=config.push.keep_versions,
+        model_run=model_trainer.outputs["model_run"],
+        card_facts=card_facts(config).model_dump_json(),
+        exports=model_export.outputs["exports"] if model_export else None,
     )
+    report = Report(
+        examples=example_gen.outputs["examples"],
+        statistics=statistics_gen.outputs["statistics"],
+        anomalies=example_validator.outputs["anomalies"],
+        transform_graph=transform.outputs["transform_graph"],
+        model=model_trainer.outputs["model"],
+        model_run=model_trainer.outputs["model_run"],
+        evaluation=evaluator.outputs["evaluation"],
+        infra_blessing=infra_validator.outputs["blessing"],
+        # Where it runs and writes says nothing of what comes out, and must not make a run another.
+        configuration_json=config.model_dump_json(exclude={"kubeflow", "output"}),
+        labels_json=config.data.labels.model_dump_json(),
+    )
+    # A page that cannot be drawn keeps no good model back.
+    report.add_upstream_node(pusher)
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=places.artifacts,
@@ -124,47 +163,28 @@ def create_pipeline(config: Config, places: Places | None = None, history: Histo
             transform,
             model_trainer,
             evaluator,
+            infra_validator,
+            *([model_export] if model_export else []),
             pusher,
-            *history.nodes([example_gen, statistics_gen, evaluator, pusher]),
+            report,
+            *history.nodes([example_gen, statistics_gen, evaluator, infra_validator, pusher]),
         ],
         enable_cache=True,
-        metadata_connection_config=sqlite_metadata_connection_config(str(config.output_directory / "metadata.sqlite")),
+        metadata_connection_config=sqlite_metadata_connection_config(str(config.output_directory / METADATA_FILE)),
         beam_pipeline_args=list(config.beam.pipeline_args),
     )
 
 
-def eval_config(gate: Eval, labels: Labels) -> config_pb2.EvalConfig:
-    """The Evaluator's configuration: mean IoU from the confusion signature, with the gate's thresholds."""
-    model_specs = [
-        # Naming the type keeps TFMA from loading the model once more to find it out.
-        config_pb2.ModelSpec(
-            name=name,
-            is_baseline=name == BASELINE,
-            signature_name=features.CONFUSION_SIGNATURE,
-            model_type="tf_generic",
-        )
-        for name in (CANDIDATE, BASELINE)
-    ]
-    floor = config_pb2.GenericValueThreshold(lower_bound={"value": gate.min_mean_iou})
-    change = config_pb2.GenericChangeThreshold(
-        direction=config_pb2.MetricDirection.HIGHER_IS_BETTER, absolute={"value": gate.min_mean_iou_change}
-    )
-    segmentation = config_pb2.MetricConfig(
-        module=metric.__name__,
-        class_name=metric.SegmentationMetrics.__name__,
-        config=json.dumps({"class_names": labels.names}),
-    )
-    return config_pb2.EvalConfig(
-        model_specs=model_specs,
-        slicing_specs=[config_pb2.SlicingSpec()],
-        metrics_specs=[
-            config_pb2.MetricsSpec(
-                metrics=[segmentation],
-                thresholds={
-                    metric.MEAN_IOU: config_pb2.MetricThreshold(value_threshold=floor, change_threshold=change)
-                },
-            )
-        ],
+def card_facts(config: Config) -> CardFacts:
+    """What a model card tells of the experiment."""
+    settings = config.trainer_settings()
+    return CardFacts(
+        name=config.name,
+        deeplab=version("deeplabv3plus-tfx"),
+        base_model=config.base_model,
+        image_size=config.nn_arch.image_size,
+        output_stride=settings.eval_output_stride,
+        data={"format": config.data.format, "place": config.data.place},
     )
 
 

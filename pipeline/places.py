@@ -8,6 +8,9 @@ from pipeline.config import Config
 from pipeline.problem_table import PROBLEM_FOLDER
 from trainer import files
 
+METADATA_FILE = "metadata.sqlite"
+"""In the output folder of runs on this machine."""
+
 
 @dataclass(frozen=True)
 class Places:

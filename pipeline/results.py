@@ -7,18 +7,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ml_metadata.proto import metadata_store_pb2
-from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx.orchestration import metadata
 from tfx.types import Artifact, artifact_utils, standard_artifacts, standard_component_specs
 
 from components.data_report.component import DataReportPage
+from components.evaluator.evaluation import Evaluation, read_evaluation
 from components.example_validator.anomalies import sentences
-from components.example_validator.executor import ANOMALIES_FILE, read_statistics
+from components.example_validator.executor import read_anomalies, read_statistics
+from components.infra_validator.validation import Validation, read_validation
+from components.model_export.component import ExportedModels
+from components.model_export.exports import ExportedModel, read_exports
+from components.report.component import RunReport
 from components.segmentation_example_gen import driver, problem_page
 from components.segmentation_example_gen.component import DataProblems
 from components.segmentation_example_gen.problem_page import PAGE_FILE
-from components.segmentation_metrics.verdict import read_verdict
 from pipeline.config import Config
+from pipeline.places import METADATA_FILE
 
 RESULT_TYPES = {
     artifact_type.TYPE_NAME: artifact_type
@@ -29,7 +33,9 @@ RESULT_TYPES = {
         standard_artifacts.ExampleStatistics,
         standard_artifacts.ExampleAnomalies,
         standard_artifacts.ModelEvaluation,
-        standard_artifacts.ModelBlessing,
+        standard_artifacts.InfraBlessing,
+        ExportedModels,
+        RunReport,
         standard_artifacts.PushedModel,
     )
 }
@@ -46,13 +52,12 @@ class RunResult:
     """The spans of the data, separated by commas; empty for data without spans."""
     data_report: Path
     """The page of the data's statistics."""
-    mean_iou: float
-    """Of the new model, on the evaluation split."""
-    baseline_mean_iou: float | None
-    """Of the last blessed model on the same pictures; None if there was none of the same classes."""
-    blessed: bool
-    reasons: tuple[str, ...]
-    """Why the model was not blessed, a sentence each."""
+    evaluation: Evaluation
+    """The numbers, the verdict and its reasons."""
+    validation: Validation
+    """Whether the model can be served, and why not."""
+    report: Path
+    """The page of the run."""
     pushed_to: str | None
     """The version's folder, path or URI; None if the model was not pushed."""
     pushed_copy: Path
@@ -63,6 +68,8 @@ class RunResult:
     """Pairs, or entries of lists, that were left out of the data."""
     problem_page: Path | None = None
     """The page that tells why; None if there are none."""
+    exports: tuple[ExportedModel, ...] = ()
+    """What became of the other formats that were asked for."""
     started_from: str | None = None
     """The model whose weights training started from, of those that the pipeline has made; None for others."""
 
@@ -74,48 +81,51 @@ def read_result(config: Config, run_id: str) -> RunResult:
         config: what was run.
         run_id: TFX's name of the run.
     """
-    return result_of(config, _artifacts_of_run(config, run_id), _started_from(config, run_id))
+    output = config.output_directory
+    return result_of(artifacts_of_run(output, run_id), _started_from(output, run_id))
 
 
-def result_of(config: Config, artifacts: Mapping[str, Artifact], started_from: str | None) -> RunResult:
+def result_of(artifacts: Mapping[str, Artifact], started_from: str | None) -> RunResult:
     """Reads the outcome of a run from its artifacts.
 
     Args:
-        config: what was run.
         artifacts: by the name of their type, those of `RESULT_TYPES`, with URIs that are paths of this machine.
         started_from: path or URI of the model that training started from, if the pipeline has made it.
     """
     problems = Path(artifacts[DataProblems.TYPE_NAME].uri)
     quarantined = {problem.entry for problem in problem_page.read(str(problems))}
-    gate = config.eval
-    verdict = read_verdict(artifacts["ModelEvaluation"].uri, gate.min_mean_iou, gate.min_mean_iou_change)
     pushed = artifacts["PushedModel"]
-    blessed = artifacts["ModelBlessing"].get_int_custom_property("blessed") == 1
+    exports = artifacts.get(ExportedModels.TYPE_NAME)
     return RunResult(
         pictures=_pictures(artifacts["ExampleStatistics"]),
         spans=artifacts["Examples"].get_string_custom_property(driver.SPANS),
         data_report=Path(artifacts[DataReportPage.TYPE_NAME].uri, PAGE_FILE),
-        mean_iou=verdict.mean_iou,
-        baseline_mean_iou=verdict.baseline_mean_iou,
-        blessed=blessed,
-        reasons=() if blessed else verdict.reasons,
+        evaluation=read_evaluation(artifacts["ModelEvaluation"].uri),
+        validation=read_validation(artifacts["InfraBlessing"].uri),
+        report=Path(artifacts[RunReport.TYPE_NAME].uri, PAGE_FILE),
         pushed_to=(
             pushed.get_string_custom_property("pushed_destination")
             if pushed.get_int_custom_property("pushed")
             else None
         ),
         pushed_copy=Path(pushed.uri),
-        anomalies=_anomalies(artifacts["ExampleAnomalies"]),
+        anomalies=tuple(sentences(read_anomalies(artifacts["ExampleAnomalies"]))),
         quarantined=len(quarantined),
         problem_page=problems / PAGE_FILE if quarantined else None,
+        exports=read_exports(exports.uri) if exports else (),
         started_from=started_from,
     )
 
 
-def _artifacts_of_run(config: Config, run_id: str) -> dict[str, Artifact]:
-    """The run's output artifacts by type; those that came from the cache too."""
+def artifacts_of_run(output: Path, run_id: str) -> dict[str, Artifact]:
+    """A run's output artifacts by type, as far as it has come; those that came from the cache too.
+
+    Args:
+        output: the output folder that was run in.
+        run_id: TFX's name of the run.
+    """
     found: dict[str, Artifact] = {}
-    with metadata.Metadata(_connection(config)) as handle:
+    with metadata.Metadata(metadata_in(output)) as handle:
         store = handle.store
         context = store.get_context_by_type_and_name("pipeline_run", run_id)
         executions = store.get_executions_by_context(context.id)
@@ -136,8 +146,8 @@ def _artifacts_of_run(config: Config, run_id: str) -> dict[str, Artifact]:
     return found
 
 
-def _started_from(config: Config, run_id: str) -> str | None:
-    with metadata.Metadata(_connection(config)) as handle:
+def _started_from(output: Path, run_id: str) -> str | None:
+    with metadata.Metadata(metadata_in(output)) as handle:
         store = handle.store
         context = store.get_context_by_type_and_name("pipeline_run", run_id)
         ids = [execution.id for execution in store.get_executions_by_context(context.id)]
@@ -152,12 +162,13 @@ def _started_from(config: Config, run_id: str) -> str | None:
 
 def data_report_of(config: Config, run_id: str) -> Path:
     """The page of the data of a run that has stopped after it."""
-    return Path(_artifacts_of_run(config, run_id)[DataReportPage.TYPE_NAME].uri, PAGE_FILE)
+    return Path(artifacts_of_run(config.output_directory, run_id)[DataReportPage.TYPE_NAME].uri, PAGE_FILE)
 
 
-def _connection(config: Config) -> metadata_store_pb2.ConnectionConfig:
+def metadata_in(output: Path) -> metadata_store_pb2.ConnectionConfig:
+    """The metadata store in an output folder, to be read."""
     connection = metadata_store_pb2.ConnectionConfig()
-    connection.sqlite.filename_uri = str(config.output_directory / "metadata.sqlite")
+    connection.sqlite.filename_uri = str(output / METADATA_FILE)
     connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
     return connection
 
@@ -165,11 +176,3 @@ def _connection(config: Config) -> metadata_store_pb2.ConnectionConfig:
 def _pictures(statistics: Artifact) -> dict[str, int]:
     found = read_statistics([statistics]) or {}
     return {split: found[split].datasets[0].num_examples for split in sorted(found, reverse=True)}
-
-
-def _anomalies(artifact: Artifact) -> tuple[str, ...]:
-    found = {}
-    for split in artifact_utils.decode_split_names(artifact.split_names):
-        file = Path(artifact_utils.get_split_uri([artifact], split), ANOMALIES_FILE)
-        found[split] = anomalies_pb2.Anomalies.FromString(file.read_bytes())
-    return tuple(sentences(found))

@@ -6,7 +6,7 @@ what has none here is named in a warning.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,9 @@ AS_HERE = {
 }
 """Values that ask for what is done anyway."""
 HIGH_DROPOUT = 0.5
+TO_LITERT = "convert_to_tf_lite"
+"""The seed's mode that converts a model it has trained before."""
+LITERT = "litert_float32"
 PRECISIONS = {"float32": "float32", "float16": "mixed_float16", "bfloat16": "mixed_bfloat16"}
 """By the seed's `hps.dtype`. What it computed in float16 throughout is computed in mixed precision."""
 
@@ -44,17 +47,24 @@ def is_seed_config(values: dict[str, Any]) -> bool:
     return "name" not in values and bool(ONLY_IN_THE_SEED & values.keys())
 
 
-def from_seed(values: dict[str, Any], warn: Warn) -> dict[str, Any]:
+def from_seed(values: dict[str, Any], warn: Warn, set_here: Collection[str] = ()) -> dict[str, Any]:
     """Translates a seed file.
 
     Args:
         values: the file's contents, with what the command line sets in it.
         warn: is told, a sentence each, which keys are not followed and why.
+        set_here: keys that the command line sets, with dots between the levels.
 
     Returns:
         Our keys and values; those that are wrong are left for the configuration to refuse, under the names they have.
     """
     ours = {key: dict(value) if isinstance(value, dict) else value for key, value in values.items()}
+    if ours.get("mode") == TO_LITERT:
+        del ours["mode"]
+        export = ours.setdefault("export", {})
+        if isinstance(export, dict):
+            export.setdefault("formats", [LITERT])
+        warn(f"mode {TO_LITERT!r} turns on export.formats {LITERT}: `deeplab run` trains, judges, converts and pushes")
     for key, reason in NOT_FOLLOWED.items():
         section, _, name = key.rpartition(".")
         holder = ours.get(section) if section else ours
@@ -79,7 +89,9 @@ def from_seed(values: dict[str, Any], warn: Warn) -> dict[str, Any]:
             _divide(ours, hps.pop("val_ratio"), warn)
         hps.setdefault("optimizer", "adam")
         hps.setdefault("lr_schedule", "inverse_time" if hps.get("decay") else "constant")
-        if isinstance(decay := hps.get("weight_decay"), float | int) and decay > 0 and hps["optimizer"] != "adamw":
+        decay = hps.get("weight_decay")
+        is_the_seeds = hps["optimizer"] != "adamw" and not {"hps", "hps.weight_decay"} & set(set_here)
+        if is_the_seeds and isinstance(decay, float | int) and decay > 0:
             # Keras' L2, which the seed uses, has no half before the square.
             hps["weight_decay"] = 2 * decay
     if isinstance(nn_arch := ours.get("nn_arch"), dict):

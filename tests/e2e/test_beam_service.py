@@ -31,5 +31,5 @@ def test_the_steps_that_process_data_run_on_a_job_service(devkit_root, tmp_path,
     # SegmentationExampleGen, StatisticsGen, Transform and Evaluator.
     assert log.read_text().count("with state DONE") >= 4
     assert results["service"].pictures == results["here"].pictures == {"train": 12, "eval": 4}
-    assert results["service"].mean_iou == pytest.approx(results["here"].mean_iou, abs=1e-6)
+    assert results["service"].evaluation.mean_iou == pytest.approx(results["here"].evaluation.mean_iou, abs=1e-6)
     assert results["service"].pushed_to is not None

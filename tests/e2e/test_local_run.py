@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -17,8 +18,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from components.model_export.exports import PUSHED_FOLDER
 from pipeline.config import Config, load_config
 from pipeline.results import RunResult
+from pipeline.saved_model import open_model
 from pipeline.synthetic_voc import write_devkit
 from trainer.labels import VOC2012
 
@@ -40,6 +43,8 @@ STEPS = {
     "Trainer",
     "Resolver",
     "Evaluator",
+    "InfraValidator",
+    "Report",
     "Pusher",
 }
 RESOLVERS = {"PreviousStatistics", "Resolver"}
@@ -144,7 +149,7 @@ def first(story) -> tuple[RunResult, Recorder]:
 def test_it_goes_on_after_the_last_finished_step(first):
     _, steps = first
     assert {"SegmentationExampleGen", "CuratedSchema", "Transform"} <= set(steps.cached)
-    assert {"Trainer", "Resolver", "Evaluator", "Pusher"} <= set(steps.worked)
+    assert {"Trainer", "Resolver", "Evaluator", "InfraValidator", "Report", "Pusher"} <= set(steps.worked)
     assert set(steps.worked) | set(steps.cached) == STEPS
 
 
@@ -154,12 +159,24 @@ def test_what_came_out(story, first):
     assert result.spans == "1"
     assert "aeroplane" in result.data_report.read_text()
     assert result.quarantined == 0
-    assert 0 <= result.mean_iou <= 1
-    assert result.baseline_mean_iou is None
-    assert result.blessed
+    assert 0 <= result.evaluation.mean_iou <= 1
+    page = result.report.read_text()
+    assert page.count('class="stage"') == 4
+    assert re.search(r"Trainer</th><td class=.number.>\d+\.\d</td><td class=.number.>[\d,]+ MiB", page)
+    assert result.evaluation.baseline_mean_iou is None
+    assert result.evaluation.blessed
+    assert result.validation.blessed
+    assert result.validation.pictures == 4
     assert result.anomalies == ()
     assert result.pushed_to is not None
     assert Path(result.pushed_to).parent == story.output / "serving_model"
+
+
+def test_the_newest_report_is_named(story, first):
+    result, _ = first
+    deeplab = Path(sys.executable).with_name("deeplab")
+    done = subprocess.run([deeplab, "report", story.output], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == str(result.report), done.stderr
 
 
 def test_the_classes_travel_with_the_model(first):
@@ -192,6 +209,16 @@ def test_the_pushed_model_needs_nothing_but_tensorflow(first, devkit_root, tmp_p
     )
 
 
+def test_predict_writes_what_the_pushed_model_says(first, devkit_root, tmp_path):
+    result, _ = first
+    picture = devkit_root / "JPEGImages" / "2012_000007.jpg"
+    command = [Path(sys.executable).with_name("deeplab"), "predict", str(Path(result.pushed_to).parent), str(picture)]
+    done = subprocess.run([*command, "-o", str(tmp_path)], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    (prediction,) = open_model(result.pushed_to).serve([picture.read_bytes()])
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "2012_000007.png")), prediction.mask)
+
+
 def test_with_nothing_changed_everything_comes_from_the_cache(story, first):
     result, steps = story.run()
     assert set(steps.cached) >= STEPS - RESOLVERS
@@ -202,21 +229,45 @@ def test_with_nothing_changed_everything_comes_from_the_cache(story, first):
 def test_a_changed_training_parameter_runs_only_the_trainer_and_what_follows(story, first):
     """The new model is compared with the first; asked for a gain it cannot have, it is refused, with the reason."""
     result, steps = story.run("hps.lr=0.001", "eval.min_mean_iou_change=0.9")
-    assert set(steps.worked) - RESOLVERS == {"Trainer", "Evaluator", "Pusher"}
-    assert result.baseline_mean_iou == pytest.approx(first[0].mean_iou)
-    assert not result.blessed
-    (reason,) = result.reasons
-    assert f"{first[0].mean_iou:.4f}" in reason
-    assert "eval.min_mean_iou_change asks for at least +0.9000" in reason
+    assert set(steps.worked) - RESOLVERS == {"Trainer", "Evaluator", "InfraValidator", "Report", "Pusher"}
+    assert result.evaluation.baseline_mean_iou == pytest.approx(first[0].evaluation.mean_iou)
+    assert not result.evaluation.blessed
+    (reason,) = result.evaluation.reasons
+    assert f"{first[0].evaluation.mean_iou:.4f}" in reason
+    assert "eval.min_mean_iou_change asks for at least +0.9" in reason
     assert result.pushed_to is None
-    assert list((story.output / "serving_model").iterdir()) == [Path(first[0].pushed_to)]
+    (only,) = (story.output / "serving_model").glob("[0-9]*")
+    assert only == Path(first[0].pushed_to)
 
 
 def test_a_changed_gate_judges_the_same_model_again(story, first):
     result, steps = story.run("hps.lr=0.001", "eval.min_mean_iou=0.99", "eval.min_mean_iou_change=-1")
-    assert set(steps.worked) - RESOLVERS == {"Evaluator", "Pusher"}
-    assert not result.blessed
-    assert result.reasons == (f"mean IoU {result.mean_iou:.4f} is below the floor eval.min_mean_iou 0.9900",)
+    assert set(steps.worked) - RESOLVERS == {"Evaluator", "Report", "Pusher"}
+    assert not result.evaluation.blessed
+    found = result.evaluation.mean_iou
+    assert result.evaluation.reasons == (f"mean IoU {found:.4f} is below the floor eval.min_mean_iou 0.99",)
+
+
+def test_a_model_that_cannot_be_served_is_not_pushed_whatever_its_iou(story, first):
+    """The run goes on, and says why."""
+    result, steps = story.run("infra_validation.max_memory_mib=50")
+    assert set(steps.worked) - RESOLVERS == {"InfraValidator", "Pusher", "Report"}
+    assert result.evaluation.blessed
+    assert "50 MiB of infra_validation.max_memory_mib" in result.validation.reason
+    assert result.pushed_to is None
+
+
+def test_other_formats_are_pushed_with_the_model(story, first, tmp_path):
+    formats = ["litert_float32", "litert_int8"]
+    result, steps = story.run(
+        f"export.formats={json.dumps(formats)}", "export.max_mean_iou_loss=1", f"push.directory={tmp_path}"
+    )
+    assert set(steps.worked) - RESOLVERS == {"ModelExport", "Report", "Pusher"}
+    assert [export.format for export in result.exports] == formats
+    for export in result.exports:
+        assert export.reason is None
+        file = Path(result.pushed_to, PUSHED_FOLDER, export.format, export.file)
+        assert file.stat().st_size == export.size_bytes
 
 
 def test_a_failing_step_is_named_with_its_own_error(story, tmp_path):
@@ -236,7 +287,7 @@ def test_a_new_span_trains_again_and_is_compared_with_the_last(story, first):
     result, steps = story.run("eval.min_mean_iou_change=-1")
     assert set(steps.worked) - RESOLVERS == STEPS - RESOLVERS - {"CuratedSchema"}
     assert result.spans == "2"
-    assert result.baseline_mean_iou is not None
+    assert result.evaluation.baseline_mean_iou is not None
     assert "the run before" in result.data_report.read_text()
 
     again, steps = story.run("eval.min_mean_iou_change=-1")

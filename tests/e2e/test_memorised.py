@@ -47,4 +47,4 @@ def test_twenty_pictures_are_learnt_by_heart(silent, tmp_path):
     result = local.run(load_config(file, data=str(devkit), output=tmp_path / "out"), silent)
     assert result.pictures == {"train": PICTURES, "eval": PICTURES}
     # At the pictures' own size, twice that of the canvas.
-    assert result.mean_iou >= 0.95
+    assert result.evaluation.mean_iou >= 0.95

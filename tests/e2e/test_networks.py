@@ -38,7 +38,7 @@ def run(silent) -> Callable[..., RunResult]:
             file, overrides=(*SMALL, *overrides), data=str(devkit), output=output, warn=lambda sentence: None
         )
         result = local.run(config, silent)
-        assert result.blessed
+        assert result.evaluation.blessed
         serve = tf.saved_model.load(str(result.pushed_to)).signatures["serving_default"]
         picture = sorted((devkit / "JPEGImages").glob("*.jpg"))[0]
         (mask,) = serve(tf.constant([picture.read_bytes()]))["mask"]
@@ -88,8 +88,8 @@ def test_on_from_the_pushed_model_at_another_stride(run, devkit_root, tmp_path):
         *("hps.steps=1", "hps.lr=1e-9", "hps.bn_momentum=0.999999", f"train.init_from={first.pushed_to}"),
         *("eval.output_stride=8", "eval.min_mean_iou_change=-0.01"),
     )
-    assert second.mean_iou == pytest.approx(first.mean_iou, abs=1e-3)
-    assert second.baseline_mean_iou == first.mean_iou
+    assert second.evaluation.mean_iou == pytest.approx(first.evaluation.mean_iou, abs=1e-3)
+    assert second.evaluation.baseline_mean_iou == first.evaluation.mean_iou
     (*_, keras_file) = sorted((tmp_path / "out").rglob("*.keras"), key=lambda path: path.stat().st_mtime)
     network = keras.saving.load_model(keras_file, compile=False)
     assert network.output_shape == (None, 65, 65, 21)
@@ -113,6 +113,6 @@ def test_on_from_the_last_model_with_other_classes(run, devkit_root, tmp_path, c
     assert Path(first.pushed_to, "variables", WEIGHTS_FILE).read_bytes() == (
         Path(second.started_from, "Format-Serving", "variables", WEIGHTS_FILE).read_bytes()
     )
-    assert second.baseline_mean_iou is None
+    assert second.evaluation.baseline_mean_iou is None
     assert "19 of 20 classes are taken over by their names, and at random begin: animal" in caplog.text
     assert "the new one is compared with none" in caplog.text

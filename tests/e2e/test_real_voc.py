@@ -37,7 +37,7 @@ def test_a_run_on_real_pictures(silent, tmp_path):
     ids = (lists / "val.txt").read_text().split()
     assert result.pictures == {"train": len((lists / "train.txt").read_text().split()), "eval": len(ids)}
     assert result.anomalies == ()
-    assert result.blessed
+    assert result.evaluation.blessed
 
     serve = tf.saved_model.load(str(result.pushed_to)).signatures["serving_default"]
     pictures = [DEVKIT / "JPEGImages" / f"{picture_id}.jpg" for picture_id in ids[:3]]

@@ -143,9 +143,9 @@ def test_the_first_week_trains_and_pushes(story):
     week = story.weeks[0]
     assert week.error == ""
     assert week.result.spans == "1"
-    assert week.result.baseline_mean_iou is None
+    assert week.result.evaluation.baseline_mean_iou is None
     assert week.result.started_from is None
-    assert week.result.blessed
+    assert week.result.evaluation.blessed
     assert week.result.pushed_to is not None
 
 
@@ -160,9 +160,9 @@ def test_a_new_span_starts_from_the_last_good_model_and_is_compared_with_it(stor
     assert story.weeks[2].error == ""
     assert week.spans == "2"
     assert weights_in(story, week.started_from) == weights_in(story, first.pushed_to)
-    assert week.baseline_mean_iou is not None
-    assert week.blessed == (week.mean_iou >= week.baseline_mean_iou)
-    assert (week.pushed_to is not None) == week.blessed
+    assert week.evaluation.baseline_mean_iou is not None
+    assert week.evaluation.blessed == (week.evaluation.mean_iou >= week.evaluation.baseline_mean_iou)
+    assert (week.pushed_to is not None) == week.evaluation.blessed
 
 
 def weights_in(story: Story, model: str) -> bytes:
@@ -175,9 +175,9 @@ def weights_in(story: Story, model: str) -> bytes:
 
 def test_what_is_not_better_by_enough_is_not_pushed_and_the_report_says_so(story):
     week = story.weeks[3].result
-    assert not week.blessed
+    assert not week.evaluation.blessed
     assert week.pushed_to is None
-    assert any("eval.min_mean_iou_change asks for at least +0.9000" in reason for reason in week.reasons)
+    assert any("eval.min_mean_iou_change asks for at least +0.9" in reason for reason in week.evaluation.reasons)
 
 
 def test_damaged_data_stop_the_run_before_training(story):
@@ -197,4 +197,4 @@ def test_each_run_that_finished_left_a_record_in_the_store(story):
     assert [record["spans"] for record in told] == ["1", "2", "3"]
     assert told[0]["started_from"] is None
     assert told[1]["started_from"] == told[0]["pushed_to"]
-    assert told[2]["reasons"] == list(story.weeks[3].result.reasons)
+    assert told[2]["reasons"] == list(story.weeks[3].result.evaluation.reasons)

@@ -59,6 +59,16 @@ def test_the_file_is_as_it_was(package, tasks):
     assert text == GOLDEN.read_text(encoding="utf-8"), f"if this is what you want, run again with {UPDATE}=1"
 
 
+def test_other_formats_are_made_between_the_trainer_and_the_pusher(tasks):
+    assert "ModelExport" not in tasks
+    exporting = compiled("export.formats=[litert_int8, onnx]", "kubeflow.steps.ModelExport.memory=8Gi").spec
+    inputs = {name: task["inputs"] for name, task in exporting["root"]["dag"]["tasks"].items()}
+    for step, key, producer in (("ModelExport", "model", "Trainer"), ("Pusher", "exports", "ModelExport")):
+        assert inputs[step]["artifacts"][key]["taskOutputArtifact"]["producerTask"] == producer
+    formats = inputs["ModelExport"]["parameters"]["formats"]["runtimeValue"]["constant"]
+    assert json.loads(formats) == ["litert_int8", "onnx"]
+
+
 def test_both_documents_are_what_kubeflows_protocols_say(package):
     spec = json_format.ParseDict(package.spec, pipeline_spec_pb2.PipelineSpec())
     assert spec.schema_version == "2.1.0"

@@ -11,6 +11,7 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2 as spec
 from tfx.dsl.components.base import base_executor
 
+from components.report.measurements import Measurement
 from components.run_record.record import Record, write_record
 from components.segmentation_example_gen.sources import VocData
 from kubeflow import entrypoint
@@ -19,6 +20,7 @@ from kubeflow.launcher_paths import LOCAL_ROOT, local_path
 
 ROOT = "minio://mlpipeline/v2/demo/run/step/1"
 EXAMPLE_GEN = Component(
+    step="SegmentationExampleGen",
     code="",
     executor="components.segmentation_example_gen.executor.Executor",
     driver="components.segmentation_example_gen.driver.Driver",
@@ -54,6 +56,7 @@ class Echo(base_executor.BaseExecutor):
 
 def echo(**changes) -> Component:
     values = {
+        "step": "Echo",
         "code": "",
         "executor": f"{__name__}.Echo",
         "driver": None,
@@ -121,6 +124,7 @@ def test_an_executor_gets_typed_artifacts_and_the_launcher_its_uris_back(launche
     assert told.uri == f"{ROOT}/blessing"
     metadata = json_format.MessageToDict(told.metadata)
     assert metadata.pop("tfx_version")
+    assert Measurement.model_validate_json(metadata.pop("measured")).step == "Echo"
     assert metadata == {"blessed": 1.0, "by split": {"train": 1.0}}
     assert (launcher_root / "minio/mlpipeline/v2/demo/run/step/1/blessing/made").exists()
 
@@ -229,6 +233,7 @@ def test_data_that_the_last_run_has_learnt_from_are_not_ingested_again(spans, la
 
 
 PREVIOUS_RUN = Component(
+    step="PreviousRun",
     code="",
     executor="components.run_record.executor.PreviousRunExecutor",
     driver=None,

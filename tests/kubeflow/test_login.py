@@ -8,7 +8,7 @@ import pytest
 
 from kubeflow.connection import RequestError, connect
 from kubeflow.submit import upload
-from pipeline.cli import CommandError
+from pipeline.command_line import CommandError
 from pipeline.config import ConfigError
 from pipeline.kubeflow_section import Auth
 

@@ -9,7 +9,7 @@ from kubeflow import schedule
 from kubeflow.connection import RequestError, connect
 from kubeflow.package import PackageError
 from kubeflow.submit import experiment, start
-from pipeline.cli import CommandError
+from pipeline.command_line import CommandError
 from pipeline.cron import Cron
 
 MONDAYS = Cron.parse("0 0 3 * * 1")

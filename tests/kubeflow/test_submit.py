@@ -5,7 +5,7 @@ import pytest
 from kubeflow.connection import RequestError, connect
 from kubeflow.package import Package, PackageError
 from kubeflow.submit import RunFailedError, read_parameters, start, upload, watch
-from pipeline.cli import CommandError
+from pipeline.command_line import CommandError
 from pipeline.kubeflow_section import Auth
 
 DATA = {"data": "gs://bucket/voc"}

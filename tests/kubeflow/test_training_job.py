@@ -14,7 +14,9 @@ from typer.testing import CliRunner
 from kubeflow import training_job_command
 from kubeflow.training_job import job_name, training_job
 from kubeflow.training_worker import main as worker
+from kubeflow.training_worker import train
 from pipeline.config import Config, ConfigError, load_config
+from trainer.checkpoints import FINISHED, TrainingFolder
 from trainer.settings import TrainerSettings
 
 PLACES = {"examples": "s3://data/examples", "transform_graph": "s3://data/graph", "output": "s3://data/model"}
@@ -146,6 +148,29 @@ def test_the_worker_takes_the_command(config, monkeypatch):
     examples, graph, settings, output = taken
     assert (examples, graph, output) == tuple(PLACES.values())
     assert TrainerSettings.model_validate(settings) == config.trainer_settings()
+
+
+def test_a_training_is_finished_when_its_model_is_uploaded(tmp_path, monkeypatch):
+    def train_and_export(fn_args) -> TrainingFolder:
+        Path(fn_args.serving_model_dir).mkdir(parents=True)
+        Path(fn_args.serving_model_dir, "saved_model.pb").touch()
+        return TrainingFolder(fn_args.custom_config["checkpoints"])
+
+    monkeypatch.setattr("trainer.run.train_and_export", train_and_export)
+    for split in ("train", "eval"):
+        (tmp_path / f"Split-{split}").mkdir()
+    checkpoints, in_the_way = tmp_path / "checkpoints", tmp_path / "file"
+    in_the_way.touch()
+
+    def work(output: Path) -> None:
+        train(str(tmp_path), str(tmp_path), {"train": {"checkpoints": str(checkpoints)}}, str(output))
+
+    with pytest.raises(OSError, match="file"):
+        work(in_the_way / "model")
+    assert not (checkpoints / FINISHED).exists()
+    work(tmp_path / "model")
+    assert (tmp_path / "model" / "Format-Serving" / "saved_model.pb").exists()
+    assert (checkpoints / FINISHED).exists()
 
 
 def refusal(file: Path, *overrides: str, workers: int = 2, **places: str) -> str:

@@ -5,7 +5,7 @@ import pytest
 from ml_metadata.proto import metadata_store_pb2
 from tfx.types import standard_artifacts
 
-from pipeline.baseline import EarlierModelStrategy, PreviousStatisticsStrategy
+from pipeline.baseline import EarlierModelStrategy, OtherModelStrategy, PreviousStatisticsStrategy
 
 
 @pytest.fixture
@@ -72,29 +72,49 @@ class Runs:
 
     def __init__(self, store: mlmd.MetadataStore):
         self._store = store
-        self.examples, self._models, self._blessings, self._pushed = [], [], [], []
+        self.examples, self._models, self._blessings, self._infra, self._pushed = [], [], [], [], []
 
-    def add(self, *, blessed: bool, pushed: bool, examples=None) -> None:
+    def add(self, *, blessed: bool, pushed: bool, servable: bool = True, examples=None) -> None:
         """Args: examples: those of an earlier run, from the cache; without them, new ones."""
         self.examples.append(examples or recorded(self._store, standard_artifacts.Examples, 1))
         model = recorded(self._store, standard_artifacts.Model)
         judged = {"blessed": int(blessed), "current_model_id": model.id}
         self._models.append(model)
         self._blessings.append(recorded(self._store, standard_artifacts.ModelBlessing, **judged))
+        self.tried_out(model, servable=servable)
         pushed_model = recorded(self._store, standard_artifacts.PushedModel, pushed=int(pushed))
         executed(self._store, "Pusher", model, pushed_model)
         self._pushed.append(pushed_model)
 
+    def tried_out(self, model, *, servable: bool) -> None:
+        """As an InfraValidator does."""
+        infra_blessing = recorded(self._store, standard_artifacts.InfraBlessing, blessed=int(servable))
+        executed(self._store, "InfraValidator", model, infra_blessing)
+        self._infra.append(infra_blessing)
+
     def taken(self, examples, *kinds: str) -> int | None:
         """Which run's model a run with these examples starts from."""
-        given = {
-            "examples": [examples],
+        resolved = EarlierModelStrategy(kinds).resolve_artifacts(self._store, self._given(examples=[examples]))
+        assert resolved["examples"] == [examples]
+        return self._index(resolved)
+
+    def baseline(self, run: int, kind: str) -> int | None:
+        """Which run's model this run's is compared with."""
+        candidate = [self._models[run]]
+        resolved = OtherModelStrategy(kind).resolve_artifacts(self._store, self._given(candidate=candidate))
+        assert resolved["candidate"] == candidate
+        return self._index(resolved)
+
+    def _given(self, **more: list) -> dict[str, list]:
+        return {
             "model": list(self._models),
             "model_blessing": list(self._blessings),
+            "infra_blessing": list(self._infra),
             "pushed_model": list(self._pushed),
+            **more,
         }
-        resolved = EarlierModelStrategy(kinds).resolve_artifacts(self._store, given)
-        assert resolved["examples"] == [examples]
+
+    def _index(self, resolved: dict[str, list]) -> int | None:
         assert len(resolved["model"]) <= 1
         return next((self._models.index(model) for model in resolved["model"]), None)
 
@@ -150,3 +170,29 @@ def test_a_model_that_is_pushed_anew_is_the_last_pushed_again(runs, store):
     runs._pushed.append(again)
     assert runs.taken(next_examples(store), "latest_pushed") == 0
     assert runs.taken(next_examples(store), "latest_blessed") == 1
+
+
+def test_a_model_is_compared_with_the_last_other_good_one(runs):
+    runs.add(blessed=True, pushed=True)
+    runs.add(blessed=True, pushed=False)
+    runs.add(blessed=False, pushed=False)
+    assert runs.baseline(2, "latest_blessed") == 1
+    assert runs.baseline(2, "latest_pushed") == 0
+
+
+@pytest.mark.parametrize("kind", ["latest_blessed", "latest_pushed"])
+def test_a_repeated_run_does_not_compare_a_model_with_itself(runs, kind):
+    runs.add(blessed=True, pushed=True)
+    assert runs.baseline(0, kind) is None
+    runs.add(blessed=True, pushed=True)
+    assert runs.baseline(1, kind) == 0
+
+
+def test_a_model_that_could_not_be_served_is_no_bar_for_others(runs):
+    runs.add(blessed=True, pushed=True)
+    runs.add(blessed=True, servable=False, pushed=False)
+    runs.add(blessed=True, pushed=True)
+    assert runs.baseline(2, "latest_blessed") == 0
+    # Once its limits are raised it is one like others.
+    runs.tried_out(runs._models[1], servable=True)
+    assert runs.baseline(2, "latest_blessed") == 1

@@ -13,7 +13,8 @@ from components.segmentation_example_gen import executor
 from components.segmentation_example_gen.dataset import read_dataset
 from components.segmentation_example_gen.problems import DataError
 from pipeline import batch_sheet
-from pipeline.cli import CommandError, DataRefusedError, app
+from pipeline.cli import app
+from pipeline.command_line import CommandError, DataRefusedError
 from pipeline.config import Config, load_config
 from trainer.input import ids_of, training_records
 from trainer.labels import IGNORE_LABEL, VOC_PALETTE

@@ -23,7 +23,10 @@ def test_help_and_version():
         "run",
         "retrain",
         "check",
+        "rollback",
+        "report",
         "show-batch",
+        "predict",
         "make-data",
         "fetch-data",
         "model",
@@ -45,10 +48,14 @@ def test_help_and_version():
         ["run", str(CONFIG)],
         ["run", str(CONFIG), "--backend", "airflow"],
         ["retrain", str(CONFIG), "--cron", "0 0 * * 9"],
+        ["rollback", "gone.yaml"],
+        ["rollback", str(CONFIG.parent)],
         ["compile", "gone.yaml"],
         ["submit", "gone.yaml"],
         ["schedule", str(CONFIG), "--cron", "0 0 * * 9"],
         ["show-batch", str(CONFIG), "--output-file", "sheet.gif"],
+        ["predict", "gone", str(CONFIG), "-o", "out"],
+        ["report", "gone.yaml"],
         ["model", "summary", "gone.yaml"],
         ["model", "summary", str(CONFIG), "--diagram", "network.gif"],
     ],
@@ -71,6 +78,8 @@ def test_what_runs_nothing_imports_nothing_heavy(arguments):
         (["run", CONFIG, "--backend", "airflow"], 2, "found 'airflow', it must be one of beam, kfp-local"),
         (["retrain", CONFIG, "--cron", "0 0 * * 9"], 2, "day of the week: found '9'"),
         (["retrain", CONFIG, "--cron", "0 0 * * 1", "--time-zone", "Mars"], 1, "--time-zone Mars: there is no such"),
+        (["rollback", "gone"], 1, "gone: there is no such configuration, and no such folder of pushed models"),
+        (["rollback", CONFIG], 1, "runs/demo/serving_model: there is no version of a pushed model"),
         (["compile", CONFIG, "--data", "/here/VOC2012"], 2, "found '/here/VOC2012', a path that the step Segmentation"),
         (["compile", CONFIG, "--data", "s3://bucket/voc", "-o", "gone/pipeline.yaml"], 1, "it cannot be written"),
     ],
@@ -85,11 +94,28 @@ def test_what_cannot_be_is_refused_in_words(tmp_path, arguments, code, message):
 def test_compile_writes_what_kubeflow_takes(tmp_path):
     done = deeplab("compile", CONFIG, "--data", "s3://bucket/voc", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "11 steps in pipeline.yaml" in done.stdout
+    assert "13 steps in pipeline.yaml" in done.stdout
     assert "WARNING" not in done.stderr
     first, second = yaml.safe_load_all((tmp_path / "pipeline.yaml").read_text())
     assert first["schemaVersion"] == "2.1.0"
     assert "platforms" in second
+
+
+def test_rolling_back_by_configuration_and_by_folder(tmp_path):
+    folder = tmp_path / "runs" / "demo" / "serving_model"
+    for version in ("1", "2", "3"):
+        (folder / version).mkdir(parents=True)
+        (folder / version / "saved_model.pb").write_text(version)
+    done = deeplab("rollback", CONFIG, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    place, _, rest = done.stdout.partition(": ")
+    assert (Path(place).parent, rest) == (folder, "the contents of version 2, and now the current one\n")
+    assert Path(place, "saved_model.pb").read_text() == "2"
+    again = deeplab("rollback", folder, "--to", "1")
+    assert "the contents of version 1" in again.stdout
+    refused = deeplab("rollback", folder, "--to", "7")
+    assert refused.returncode == 1
+    assert f"{folder}: there is no version 7; there are " in refused.stderr
 
 
 def test_make_data_and_check(tmp_path):

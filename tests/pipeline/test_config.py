@@ -179,6 +179,12 @@ def test_where_a_run_writes_unless_told(file, monkeypatch, tmp_path):
         ),
         ("train: {warm_start: {step: 3}}", "train.warm_start.step: unknown key; allowed here: steps, epochs, lr"),
         ("train: {warm_start: true}", "train.warm_start: found True"),
+        (
+            "export: {formats: [litert_int8, coreml]}",
+            "export.formats.1: found 'coreml'; input should be 'litert_float32', 'litert_dynamic', 'litert_float16'",
+        ),
+        ("export: {formats: [onnx, onnx]}", "export.formats: found ['onnx', 'onnx']; each format is wanted once"),
+        ("export: {max_mean_iou_loss: 1.5}", "export.max_mean_iou_loss: found 1.5"),
         ("eval: {output_stride: 4}", "eval.output_stride: found 4; input should be 8, 16 or 32"),
     ],
 )

@@ -29,6 +29,7 @@ from typer.testing import CliRunner
 from components.segmentation_example_gen.pairs import Pair, read_pair
 from components.segmentation_example_gen.sources import DATA
 from pipeline import cli, download, fetch_voc
+from pipeline.command_line import CommandError
 from pipeline.download import Archive, FetchError
 from pipeline.synthetic_voc import write_devkit
 from trainer.labels import VOC2012, VOC_PALETTE
@@ -617,7 +618,7 @@ def test_errors_of_the_command_are_told_in_words(tmp_path):
 
 
 def test_the_command_leaves_a_generated_devkit_alone(devkit_copy):
-    with pytest.raises(cli.CommandError, match=r"train.txt: found 6 pictures, wanted 1464"):
+    with pytest.raises(CommandError, match=r"train.txt: found 6 pictures, wanted 1464"):
         CliRunner().invoke(
             cli.app, ["fetch-data", "voc2012", "--directory", str(devkit_copy.parents[1])], catch_exceptions=False
         )

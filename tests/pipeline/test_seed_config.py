@@ -58,6 +58,13 @@ def test_what_is_not_followed_is_named(tmp_path):
     ]
 
 
+def test_its_conversion_turns_litert_on(tmp_path):
+    config, warnings = load(tmp_path, mode="convert_to_tf_lite")
+    assert config.export.formats == ("litert_float32",)
+    assert any("mode 'convert_to_tf_lite' turns on export.formats litert_float32" in warning for warning in warnings)
+    assert load(tmp_path)[0].export.formats == ()
+
+
 @pytest.mark.parametrize(
     "change",
     [{"mode": "evaluate"}, {"model_loading": True}, {"workers": 4}],
@@ -121,10 +128,17 @@ def test_names_of_its_later_versions(tmp_path):
 def test_the_command_line_speaks_the_seed_s_language(tmp_path):
     file = tmp_path / "seed.json"
     file.write_text(json.dumps(PUBLISHED))
-    overrides = ["hps.decay=0.01", "hps.weight_decay=0.5", "nn_arch.image_size=129"]
+    overrides = ["hps.decay=0.01", "nn_arch.image_size=129"]
     config = load_config(file, overrides=overrides, data=str(tmp_path / "here"), warn=lambda sentence: None)
-    assert (config.hps.lr_schedule, config.hps.decay, config.hps.weight_decay) == ("inverse_time", 0.01, 1.0)
+    assert (config.hps.lr_schedule, config.hps.decay, config.nn_arch.image_size) == ("inverse_time", 0.01, 129)
     assert config.data.root == str(tmp_path / "here")
+
+
+@pytest.mark.parametrize("override", ["hps.weight_decay=0.5", "hps={weight_decay: 0.5}"])
+def test_a_weight_decay_of_the_command_line_is_ours(tmp_path, override):
+    file = tmp_path / "seed.json"
+    file.write_text(json.dumps(PUBLISHED))
+    assert load_config(file, overrides=[override], warn=lambda sentence: None).hps.weight_decay == 0.5
 
 
 def test_its_random_split(tmp_path):

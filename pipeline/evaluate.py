@@ -1,0 +1,204 @@
+"""Judges a SavedModel on labelled pictures, without a pipeline, by the same numbers as the Evaluator's."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from components.segmentation_example_gen.executor import to_example
+from components.segmentation_example_gen.pairs import Pair, Sample, read_pair
+from components.segmentation_example_gen.problems import DataError, Problem
+from pipeline.saved_model import Model, ModelError
+from trainer import features, files
+from trainer.counts import boundary_counts, confusion_matrix
+from trainer.description import DESCRIPTION_FILE, read_description
+from trainer.labels import Labels
+from trainer.metrics import BOUNDARY_COUNTS, OVERALL_METRICS, boundary_iou_name, iou_name, metric_names, metric_values
+from trainer.model.weights import WeightsError
+from trainer.multi_scale import SCALES, MultiScale
+from trainer.pictures import side_by_side
+from trainer.settings import OutputStride
+from trainer.signatures import read_weights
+
+
+@dataclass
+class Counts:
+    """Sums over the pictures that were judged."""
+
+    labels: Labels
+    images: int = 0
+    confusion_matrix: np.ndarray = field(init=False)
+    """int64[C, C]."""
+    boundary: np.ndarray = field(init=False)
+    """int64[C, B]."""
+    problems: list[Problem] = field(default_factory=list)
+    """Of the pairs that could not be judged."""
+
+    def __post_init__(self) -> None:
+        classes = len(self.labels.classes)
+        self.confusion_matrix = np.zeros((classes, classes), np.int64)
+        self.boundary = np.zeros((classes, len(BOUNDARY_COUNTS)), np.int64)
+
+    def as_dict(self) -> dict:
+        """What is told of it, for JSON; None where nothing was counted."""
+        values = metric_values(self.confusion_matrix, self.boundary)
+        found = {
+            name: None if np.isnan(value) else value
+            for name, value in zip(metric_names(self.labels.names), values, strict=True)
+        }
+        return {
+            **{name: found[name] for name in OVERALL_METRICS},
+            "iou": {name: found[iou_name(name)] for name in self.labels.names},
+            "boundary_iou_per_class": {name: found[boundary_iou_name(name)] for name in self.labels.names},
+            "images": self.images,
+        }
+
+
+class Judge:
+    """Counts pixels of one labelled picture after another."""
+
+    def __call__(self, example: tf.train.Example, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+        """A confusion matrix int64[C, C], and boundary counts int64[C, B].
+
+        Args:
+            example: the picture and its label, as the pipeline ingests them.
+            sample: the same, decoded.
+        """
+        raise NotImplementedError
+
+    def mask(self, example: tf.train.Example, sample: Sample) -> np.ndarray:
+        """What the model predicts, integer[H, W]."""
+        raise NotImplementedError
+
+
+class AsServed(Judge):
+    """Asks the model's own signatures, as the Evaluator does.
+
+    Args:
+        model: with the signature `confusion`.
+    """
+
+    def __init__(self, model: Model):
+        self._model = model
+        self._confusion = model.signature(features.CONFUSION_SIGNATURE)
+
+    def __call__(self, example: tf.train.Example, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+        counts = self._confusion(examples=tf.constant([example.SerializeToString()]))
+        return counts[features.CONFUSION_MATRIX][0].numpy(), counts[features.BOUNDARY_COUNTS][0].numpy()
+
+    def mask(self, example: tf.train.Example, sample: Sample) -> np.ndarray:
+        (prediction,) = self._model.serve([sample.picture.encoded])
+        return prediction.mask
+
+
+class Rebuilt(Judge):
+    """Builds the model's network anew, for other scales, flipping, or another output stride.
+
+    Args:
+        model: says what its network is.
+        multi_scale: whether probabilities are averaged over `SCALES`.
+        flip: whether they are averaged over both sides of the picture.
+        output_stride: another one than the model's.
+
+    Raises:
+        ModelError: it does not say what its network is, or that network cannot have the output stride.
+    """
+
+    def __init__(self, model: Model, *, multi_scale: bool, flip: bool, output_stride: OutputStride | None):
+        with tempfile.TemporaryDirectory() as folder:
+            local = files.fetched(model.place, folder)
+            description = read_description(local)
+            weights = None if description is None else read_weights(local, model.place)
+        if description is None or weights is None:
+            raise ModelError(
+                f"{model.place}: has no sound {DESCRIPTION_FILE}, which says what its network is; without "
+                "--multi-scale, --flip and --output-stride it is judged as it is served"
+            )
+        arch = description.nn_arch
+        try:
+            self._network = MultiScale(
+                description.base_model,
+                arch if output_stride is None else arch.at_output_stride(output_stride),
+                weights,
+                scales=SCALES if multi_scale else (1.0,),
+                flip=flip,
+                source=model.place,
+            )
+        except (ValueError, WeightsError) as error:
+            raise ModelError(f"{model.place}: its network cannot be built: {error}") from error
+        self._classes = arch.num_classes
+
+    def __call__(self, example: tf.train.Example, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+        label, prediction = tf.constant(sample.mask, tf.int32), tf.constant(self.mask(example, sample))
+        return (
+            confusion_matrix(label, prediction, self._classes).numpy(),
+            boundary_counts(label, prediction, self._classes).numpy(),
+        )
+
+    def mask(self, example: tf.train.Example, sample: Sample) -> np.ndarray:
+        assert sample.mask is not None
+        pixels = tf.io.decode_image(sample.picture.encoded, channels=3, expand_animations=False)
+        return self._network.class_indices(pixels, tf.constant(sample.mask.shape)).numpy()
+
+
+def evaluate(judge: Judge, pairs: Iterable[Pair], labels: Labels, pictures: Path | None = None) -> Iterator[Counts]:
+    """Judges one pair after the other; what was counted so far is yielded after each.
+
+    Args:
+        judge: counts.
+        pairs: with masks.
+        labels: what the masks mean.
+        pictures: folder to draw each picture, its label and the prediction in, side by side, as `<id>.png`.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    counts = Counts(labels)
+    for pair in pairs:
+        try:
+            sample = read_pair(pair, labels)
+        except DataError as error:
+            counts.problems += error.problems
+        else:
+            example = to_example(pair, sample, labels)
+            matrix, boundary = judge(example, sample)
+            counts.confusion_matrix += matrix
+            counts.boundary += boundary
+            counts.images += 1
+            if pictures is not None:
+                _draw(pictures / f"{pair.id}.png", sample, judge.mask(example, sample), labels)
+        yield counts
+
+
+def _draw(file: Path, sample: Sample, prediction: np.ndarray, labels: Labels) -> None:
+    image = np.asarray(Image.open(io.BytesIO(sample.picture.encoded)).convert("RGB"))
+    assert sample.mask is not None
+    drawn = side_by_side(image, sample.mask, prediction, labels)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(drawn).save(file)
+
+
+def check_classes(model: Model, labels: Labels) -> None:
+    """Makes sure that model and data speak of the same classes.
+
+    Raises:
+        ModelError: they do not.
+    """
+    ours, theirs = model.labels.names, labels.names
+    if ours != theirs:
+        raise ModelError(
+            f"{model.place}: is for {_listed(ours)}, and the data are of {_listed(theirs)}; wanted are the same "
+            "classes in the same order"
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:6])
+    return f"{len(names)} classes ({shown}{', ...' if len(names) > 6 else ''})"

@@ -1,0 +1,295 @@
+"""The commands about a model that was pushed: `evaluate`, `predict`, `try`, `rollback`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar, cast, get_args
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from pipeline.command_line import CommandError, DataFolder, DataRefusedError, JsonOutput, RunInterrupted, warn
+from pipeline.config import load_config
+from pipeline.places import Places
+from trainer import features, files
+from trainer.settings import OutputStride
+
+if TYPE_CHECKING:
+    from components.segmentation_example_gen.problems import Problem
+    from components.segmentation_example_gen.sources.source import Source
+    from pipeline.picture_arguments import ChosenPicture
+    from pipeline.predict import PredictedPicture
+
+Item = TypeVar("Item")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def _known_output_stride(output_stride: int | None) -> int | None:
+    if output_stride is not None and output_stride not in get_args(OutputStride):
+        raise typer.BadParameter(f"found {output_stride}, it must be 8, 16 or 32")
+    return output_stride
+
+
+def evaluate(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A SavedModel's folder or URI, or a folder of versions of one.")
+    ],
+    data: DataFolder = None,
+    split: Annotated[
+        str, typer.Option(metavar="LIST", help="A list of ImageSets/Segmentation; with --config: train or eval.")
+    ] = "val",
+    config_file: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="CONFIG", help="Says what the data are, if they are no Pascal VOC devkit."),
+    ] = None,
+    multi_scale: Annotated[
+        bool, typer.Option("--multi-scale", help="Average over the picture's sizes, 0.5 to 1.75.")
+    ] = False,
+    flip: Annotated[bool, typer.Option("--flip", help="Average over both sides of the picture.")] = False,
+    output_stride: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", callback=_known_output_stride, help="Another one than the model is served with: 8, 16 or 32."
+        ),
+    ] = None,
+    save_pictures: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Draw picture, label, prediction and overlay, side by side, as <id>.png."),
+    ] = None,
+    json_: JsonOutput = False,
+) -> None:
+    """Judge a model on labelled pictures by the Evaluator's numbers, without a pipeline."""
+    from components.segmentation_example_gen.dataset import read_dataset
+    from components.segmentation_example_gen.problems import DataError
+    from pipeline.console import captured_output
+
+    source, split_name = _labelled(data, split, config_file)
+    try:
+        pairs = read_dataset(source).splits[split_name]
+    except DataError as error:
+        raise DataRefusedError(f"{source.place}: the data cannot be read", error.problems) from error
+    from pipeline.saved_model import ModelError
+
+    try:
+        # TensorFlow talks of oneDNN and CUDA as it starts, whatever its log level.
+        with captured_output(Path(os.devnull), verbose=False) as terminal:
+            from pipeline import evaluate as evaluation
+            from pipeline.run_table import print_counts
+            from pipeline.saved_model import open_model
+
+            opened = open_model(model, features.CONFUSION_SIGNATURE)
+            evaluation.check_classes(opened, source.labels)
+            judge: evaluation.Judge = evaluation.AsServed(opened)
+            if multi_scale or flip or output_stride:
+                judge = evaluation.Rebuilt(
+                    opened, multi_scale=multi_scale, flip=flip, output_stride=cast(OutputStride | None, output_stride)
+                )
+            counts = _last(evaluation.evaluate(judge, pairs, source.labels, save_pictures), len(pairs), terminal)
+    except ModelError as error:
+        raise CommandError(str(error)) from error
+    except OSError as error:
+        raise CommandError(f"{error.filename or save_pictures}: cannot be written ({error.strerror})") from error
+    if json_:
+        typer.echo(json.dumps(counts.as_dict(), indent=2))
+    else:
+        print_counts(Console(highlight=False, soft_wrap=True), counts.as_dict())
+    if counts.problems:
+        raise DataRefusedError(f"{counts.images} of {len(pairs)} pictures were judged", counts.problems)
+
+
+def _labelled(data: str | None, split: str, config_file: Path | None) -> tuple[Source, str]:
+    """The data set, and the name of its split, that a model is judged on."""
+    from trainer.features import EVAL_SPLIT, TRAIN_SPLIT
+
+    if config_file is not None:
+        config = load_config(config_file, data=data, warn=warn)
+        name = EVAL_SPLIT if split in ("val", EVAL_SPLIT) else split
+        if name not in (TRAIN_SPLIT, EVAL_SPLIT):
+            raise CommandError(f"--split {split}: with --config it must be {TRAIN_SPLIT} or {EVAL_SPLIT}")
+        return config.data_source, name
+    if data is None:
+        raise CommandError("no data folder: give --data DIR, such as VOCdevkit/VOC2012, or --config CONFIG")
+    from components.segmentation_example_gen.sources.source import placed_at
+    from components.segmentation_example_gen.sources.voc import VocData
+
+    # What stands in train is not read; it must be there.
+    lists = {"train": {"list": split}, "eval": {"list": split}}
+    return VocData.model_validate({**placed_at(data), "splits": lists}), EVAL_SPLIT
+
+
+def _last(items: Iterator[Item], total: int, terminal: Console) -> Item:
+    """The last of them, with a bar while they come."""
+    from rich.progress import track
+
+    hidden = not terminal.is_terminal
+    for item in track(items, "judging", total=total, console=terminal, transient=True, disable=hidden):
+        last = item
+    return last
+
+
+def predict(
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="A pushed SavedModel, or the folder of its versions; path or URI."),
+    ],
+    pictures: Annotated[
+        list[str],
+        typer.Argument(metavar="PICTURES...", help="Files, folders, patterns in quotes, lists (.txt) of them."),
+    ],
+    output: Annotated[str, typer.Option("-o", "--output", metavar="DIR", help="Where the masks are written.")],
+    images: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Where the pictures of a list of ids are, such as VOCdevkit/VOC2012."),
+    ] = None,
+    overlay: Annotated[bool, typer.Option("--overlay", help="Write <name>_overlay.jpg too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what is in the pictures as JSON.")] = False,
+) -> None:
+    """Write the masks that a pushed model predicts, each at its picture's size: palette PNGs of the picture's name.
+
+    A picture that cannot be read stops no other. It is told at the end, and the exit status is 1.
+    """
+    from components.segmentation_example_gen.problems import DataError
+    from pipeline.picture_arguments import check_output, choose
+    from pipeline.predict import endings
+    from pipeline.saved_model import ModelError, model_directory
+
+    try:
+        place = model_directory(model)
+        chosen, failures = choose(pictures, images)
+        check_output(chosen, output, endings(with_overlay=overlay))
+        if not files.is_remote(output):
+            Path(output).mkdir(parents=True, exist_ok=True)
+        done = _predict(place, chosen, output, failures, with_overlay=overlay)
+    except ModelError as error:
+        raise CommandError(str(error)) from error
+    except DataError as error:
+        raise DataRefusedError("nothing was predicted", error.problems) from error
+    except OSError as error:
+        raise CommandError(
+            f"{error.filename or output} cannot be written ({error.strerror or error}); give another -o"
+        ) from error
+    except KeyboardInterrupt:
+        raise RunInterrupted("interrupted; the masks that are written are kept") from None
+    if as_json:
+        failed = [{"picture": failure.where, "reason": failure.what} for failure in failures]
+        report = {"model": place, "pictures": [asdict(picture) for picture in done], "failures": failed}
+        typer.echo(json.dumps(report, indent=2))
+    else:
+        seconds = sum(picture.seconds for picture in done) / max(1, len(done))
+        typer.echo(f"{output}: masks of {len(done)} pictures by {place}, {seconds:.2f} s each")
+    if failures:
+        # All of them: whoever asked for a thousand masks wants to know which are missing.
+        lines = "\n".join(map(str, failures))
+        raise CommandError(f"{len(failures)} of {len(done) + len(failures)} pictures have no mask:\n{lines}")
+
+
+def _predict(
+    place: str, chosen: Sequence[ChosenPicture], output: str, failures: list[Problem], *, with_overlay: bool
+) -> list[PredictedPicture]:
+    """Loads the model and goes through the pictures with a bar; what fails is put to the failures."""
+    from rich.progress import track
+
+    from components.segmentation_example_gen.problems import Problem
+    from pipeline import predict
+    from pipeline.console import captured_output
+    from pipeline.saved_model import open_model
+
+    done = []
+    # TensorFlow talks of oneDNN and CUDA as it starts, whatever its log level.
+    with captured_output(Path(os.devnull), verbose=False) as terminal:
+        with terminal.status("loading the model"):
+            opened = open_model(place)
+        predicted = predict.predict(opened, chosen, output, with_overlay=with_overlay)
+        shown = track(
+            predicted,
+            "predicting",
+            total=len(chosen),
+            console=terminal,
+            transient=True,
+            disable=not terminal.is_terminal,
+        )
+        for result in shown:
+            if isinstance(result, Problem):
+                failures.append(result)
+            else:
+                done.append(result)
+    return done
+
+
+def try_models(
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="A pushed SavedModel, or the folder of its versions; path or URI."),
+    ],
+    other: Annotated[
+        str | None, typer.Argument(metavar="MODEL2", help="Another, such as an earlier version, to be compared.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Of this machine, to be reached from others; 0.0.0.0 is all it has.")
+    ] = LOOPBACK[0],
+    port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="Of the page; 0 is any free one.")] = 7860,
+) -> None:
+    """Serve a page to this machine: drop a picture, and see what a model says of it, or two side by side."""
+    if find_spec("gradio") is None:
+        raise CommandError(
+            "the page needs Gradio, which is not installed; tools/make-venv requirements-try.txt installs it, or in an "
+            "environment of your own pip install 'gradio>=6,<7'"
+        )
+    from pipeline.console import captured_output
+    from pipeline.saved_model import ModelError, open_model
+    from pipeline.try_page import listen, serve, url_of, warm_up
+
+    try:
+        listening = listen(host, port)
+    except OSError as error:
+        raise CommandError(
+            f"--host {host} --port {port}: the page cannot be served there ({error.strerror or error}); give others"
+        ) from error
+    if host not in LOOPBACK:
+        warn(f"--host {host}: whoever can reach this machine can use the page, which asks for no password")
+    with listening:
+        try:
+            # TensorFlow talks of oneDNN and CUDA as it starts, whatever its log level.
+            with captured_output(Path(os.devnull), verbose=False) as terminal, terminal.status("loading"):
+                opened = [open_model(place) for place in (model, other) if place is not None]
+                for each in opened:
+                    warm_up(each)
+        except ModelError as error:
+            raise CommandError(str(error)) from error
+        places = " and ".join(each.place for each in opened)
+        typer.echo(f"{url_of(listening)} is the page of {places}; Ctrl-C ends it")
+        serve(opened, listening)
+
+
+def rollback(
+    place: Annotated[
+        str,
+        typer.Argument(metavar="CONFIG_OR_DIR", help="The configuration, or the folder or URI of the pushed models."),
+    ],
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="VERSION", help="The earlier version; otherwise the one before.")
+    ] = None,
+) -> None:
+    """Make an earlier pushed model the current one, by pushing it again as a new version, which servers then take."""
+    from components.pusher import versions
+
+    folder = place if files.is_remote(place) or Path(place).is_dir() else _pushed_models(Path(place))
+    try:
+        version, origin = versions.rollback(folder, to)
+    except versions.PushError as error:
+        raise CommandError(str(error)) from error
+    Console(highlight=False, soft_wrap=True).print(
+        escape(f"{files.join(folder, version)}: the contents of version {origin}, and now the current one")
+    )
+
+
+def _pushed_models(config_file: Path) -> str:
+    if not config_file.exists():
+        raise CommandError(f"{config_file}: there is no such configuration, and no such folder of pushed models")
+    return Places.local(load_config(config_file, warn=warn)).pushed_models

@@ -1,0 +1,84 @@
+"""What is told of a run whose model is good and cannot be served."""
+
+from __future__ import annotations
+
+import datetime
+import io
+import json
+from pathlib import Path
+
+import pytest
+from made_evaluation import evaluation_of
+from rich.console import Console
+
+from components.infra_validator.validation import Validation
+from pipeline.console import print_result
+from pipeline.results import RunResult
+from pipeline.run_table import as_json, print_verdict
+from pipeline.runs import Run
+from trainer.labels import Labels
+
+LABELS = Labels.model_validate({"classes": ["background", "cat", "dog"]})
+REASON = "calling the signature segment ended the process with signal SIGSEGV"
+REFUSED = Validation(blessed=False, reason=REASON, pictures=8)
+GOOD = Validation(blessed=True, reason=None, pictures=8, seconds={"load": 2.0, "segment": 1.5}, peak_memory_mib=712.4)
+
+
+@pytest.fixture
+def console() -> Console:
+    return Console(file=io.StringIO(), width=200, color_system=None)
+
+
+def run_with(validation: Validation | None) -> Run:
+    return Run(
+        id="20260101-000000",
+        started=datetime.datetime(2026, 1, 1),
+        spans="",
+        evaluation=evaluation_of(LABELS),
+        validation=validation,
+        report=None,
+        pushed_to=None,
+        unreadable=None,
+        finished=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("validation", "told"),
+    [
+        (REFUSED, f"✗ servable: {REASON}"),
+        (GOOD, "✓ servable: every signature answers for 8 pictures in a fresh process: 3.5 s, 712 MiB"),
+    ],
+)
+def test_explain_says_why(console, validation, told):
+    print_verdict(console, run_with(validation))
+    assert told in console.file.getvalue()
+
+
+def test_runs_of_earlier_versions_are_explained_without(console):
+    print_verdict(console, run_with(None))
+    assert "servable" not in console.file.getvalue()
+
+
+def test_the_list_of_runs_has_it():
+    (told,) = json.loads(as_json([run_with(REFUSED)]))
+    assert told["blessed"] is True
+    assert told["infra_blessed"] is False
+    assert told["infra_reason"] == REASON
+
+
+def test_the_table_at_the_end_of_a_run_says_why(console):
+    result = RunResult(
+        pictures={"train": 12, "eval": 4},
+        spans="",
+        data_report=Path("report.html"),
+        evaluation=evaluation_of(LABELS),
+        validation=REFUSED,
+        report=Path("index.html"),
+        pushed_to=None,
+        pushed_copy=Path("copy"),
+    )
+    print_result(console, result, [], 1.0)
+    lines = console.file.getvalue().splitlines()
+    assert any(line.split() == ["servable", "no:", *REASON.split()] for line in lines)
+    assert any(line.split() == ["pushed", "to", "nowhere"] for line in lines)
