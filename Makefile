@@ -35,10 +35,14 @@ lint:
 
 lock: ## Renew the locked requirements.
 	$$(tools/find-uv) pip compile --quiet --upgrade pyproject.toml --generate-hashes --python-version 3.11 -o requirements.txt
-	$$(tools/find-uv) pip compile --quiet --upgrade pyproject.toml --extra dev --generate-hashes --python-version 3.11 \
-	  --constraint requirements.txt -o requirements-dev.txt
+	$$(tools/find-uv) pip compile --quiet --upgrade pyproject.toml --extra dev --extra onnx --generate-hashes \
+	  --python-version 3.11 --constraint requirements.txt -o requirements-dev.txt
 	$$(tools/find-uv) pip compile --quiet --upgrade pyproject.toml --extra peers --generate-hashes --python-version 3.11 \
 	  --constraint requirements.txt -o requirements-peers.txt
+	$$(tools/find-uv) pip compile --quiet --upgrade pyproject.toml --extra try --generate-hashes --python-version 3.11 \
+	  --constraint requirements.txt -o requirements-try.txt
+	$$(tools/find-uv) pip compile --quiet --upgrade pyproject.toml --extra onnx --generate-hashes --python-version 3.11 \
+	  --constraint requirements.txt -o requirements-onnx.txt
 	$$(tools/find-uv) pip compile --quiet --upgrade pyproject.toml --override requirements-gpu.in --generate-hashes \
 	  --python-version 3.11 --constraint requirements.txt -o requirements-gpu.txt
 	$$(tools/find-uv) pip compile --quiet --upgrade requirements-uv.in --generate-hashes --python-version 3.11 \

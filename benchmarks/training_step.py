@@ -321,7 +321,8 @@ def time_step(job: Job) -> dict[str, Any]:
         def fit(self, *arguments, callbacks, **options):
             nonlocal training
             training = self
-            super().fit(*arguments, callbacks=[*callbacks, Last()], **options)
+            callbacks.callbacks.append(Last())
+            super().fit(*arguments, callbacks=callbacks, **options)
             ends.append(time.perf_counter())
 
         def make_train_function(self, force=False):
@@ -339,7 +340,7 @@ def time_step(job: Job) -> dict[str, Any]:
             self.train_function = train_function
 
     def waited(logs: dict) -> dict:
-        # As Keras does before it calls the callbacks.
+        # A GPU has done the step only when what comes out of it can be read.
         return {name: float(value) for name, value in logs.items()}
 
     @contextlib.contextmanager
