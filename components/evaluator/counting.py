@@ -72,10 +72,8 @@ class _Count(beam.DoFn):
         self._signatures = [model.signatures[features.CONFUSION_SIGNATURE] for model in self._loaded]
 
     def process(self, batch: list[bytes]) -> Iterator[dict]:
-        outputs = [
-            {key: signature(examples=tf.constant(batch))[key].numpy() for key in COUNTS}
-            for signature in self._signatures
-        ]
+        answers = [signature(examples=tf.constant(batch)) for signature in self._signatures]
+        outputs = [{key: answer[key].numpy() for key in COUNTS} for answer in answers]
         for index, serialised in enumerate(batch):
             counts = [{key: values[key][index] for key in COUNTS} for values in outputs]
             example = tf.train.Example.FromString(serialised)
