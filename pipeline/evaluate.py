@@ -20,7 +20,15 @@ from trainer import features, files
 from trainer.counts import boundary_counts, confusion_matrix
 from trainer.description import DESCRIPTION_FILE, read_description
 from trainer.labels import Labels
-from trainer.metrics import BOUNDARY_COUNTS, OVERALL_METRICS, boundary_iou_name, iou_name, metric_names, metric_values
+from trainer.metrics import (
+    BOUNDARY_COUNTS,
+    OVERALL_METRICS,
+    boundary_iou_name,
+    iou_name,
+    metric_names,
+    metric_values,
+    number,
+)
 from trainer.model.weights import WeightsError
 from trainer.multi_scale import SCALES, MultiScale
 from trainer.pictures import side_by_side
@@ -49,10 +57,7 @@ class Counts:
     def as_dict(self) -> dict:
         """What is told of it, for JSON; None where nothing was counted."""
         values = metric_values(self.confusion_matrix, self.boundary)
-        found = {
-            name: None if np.isnan(value) else value
-            for name, value in zip(metric_names(self.labels.names), values, strict=True)
-        }
+        found = {name: number(value) for name, value in zip(metric_names(self.labels.names), values, strict=True)}
         return {
             **{name: found[name] for name in OVERALL_METRICS},
             "iou": {name: found[iou_name(name)] for name in self.labels.names},
@@ -62,20 +67,25 @@ class Counts:
 
 
 class Judge:
-    """Counts pixels of one labelled picture after another."""
+    """Predicts one labelled picture after another, and counts its pixels."""
 
-    def __call__(self, example: tf.train.Example, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
-        """A confusion matrix int64[C, C], and boundary counts int64[C, B].
+    def mask(self, sample: Sample) -> np.ndarray:
+        """What the model predicts, integer[H, W].
 
         Args:
-            example: the picture and its label, as the pipeline ingests them.
-            sample: the same, decoded.
+            sample: the picture and its label, decoded.
         """
         raise NotImplementedError
 
-    def mask(self, example: tf.train.Example, sample: Sample) -> np.ndarray:
-        """What the model predicts, integer[H, W]."""
-        raise NotImplementedError
+    def __call__(self, pair: Pair, sample: Sample, labels: Labels) -> tuple[np.ndarray, np.ndarray]:
+        """A confusion matrix int64[C, C], and boundary counts int64[C, B].
+
+        Args:
+            pair: the picture and its label.
+            sample: the same, decoded.
+            labels: what the label means.
+        """
+        return _counts(sample, self.mask(sample), labels)
 
 
 class AsServed(Judge):
@@ -89,13 +99,14 @@ class AsServed(Judge):
         self._model = model
         self._confusion = model.signature(features.CONFUSION_SIGNATURE)
 
-    def __call__(self, example: tf.train.Example, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
-        counts = self._confusion(examples=tf.constant([example.SerializeToString()]))
-        return counts[features.CONFUSION_MATRIX][0].numpy(), counts[features.BOUNDARY_COUNTS][0].numpy()
-
-    def mask(self, example: tf.train.Example, sample: Sample) -> np.ndarray:
+    def mask(self, sample: Sample) -> np.ndarray:
         (prediction,) = self._model.serve([sample.picture.encoded])
         return prediction.mask
+
+    def __call__(self, pair: Pair, sample: Sample, labels: Labels) -> tuple[np.ndarray, np.ndarray]:
+        example = to_example(pair, sample, labels)
+        counts = self._confusion(examples=tf.constant([example.SerializeToString()]))
+        return counts[features.CONFUSION_MATRIX][0].numpy(), counts[features.BOUNDARY_COUNTS][0].numpy()
 
 
 class Rebuilt(Judge):
@@ -133,16 +144,8 @@ class Rebuilt(Judge):
             )
         except (ValueError, WeightsError) as error:
             raise ModelError(f"{model.place}: its network cannot be built: {error}") from error
-        self._classes = arch.num_classes
 
-    def __call__(self, example: tf.train.Example, sample: Sample) -> tuple[np.ndarray, np.ndarray]:
-        label, prediction = tf.constant(sample.mask, tf.int32), tf.constant(self.mask(example, sample))
-        return (
-            confusion_matrix(label, prediction, self._classes).numpy(),
-            boundary_counts(label, prediction, self._classes).numpy(),
-        )
-
-    def mask(self, example: tf.train.Example, sample: Sample) -> np.ndarray:
+    def mask(self, sample: Sample) -> np.ndarray:
         assert sample.mask is not None
         pixels = tf.io.decode_image(sample.picture.encoded, channels=3, expand_animations=False)
         return self._network.class_indices(pixels, tf.constant(sample.mask.shape)).numpy()
@@ -167,14 +170,24 @@ def evaluate(judge: Judge, pairs: Iterable[Pair], labels: Labels, pictures: Path
         except DataError as error:
             counts.problems += error.problems
         else:
-            example = to_example(pair, sample, labels)
-            matrix, boundary = judge(example, sample)
+            if pictures is None:
+                matrix, boundary = judge(pair, sample, labels)
+            else:
+                # What is drawn is counted, so that the network runs once.
+                prediction = judge.mask(sample)
+                matrix, boundary = _counts(sample, prediction, labels)
+                _draw(pictures / f"{pair.id}.png", sample, prediction, labels)
             counts.confusion_matrix += matrix
             counts.boundary += boundary
             counts.images += 1
-            if pictures is not None:
-                _draw(pictures / f"{pair.id}.png", sample, judge.mask(example, sample), labels)
         yield counts
+
+
+def _counts(sample: Sample, prediction: np.ndarray, labels: Labels) -> tuple[np.ndarray, np.ndarray]:
+    """What the model's signature counts, of a mask that is there."""
+    pair = tf.constant(sample.mask, tf.int32), tf.constant(prediction, tf.int32)
+    classes = len(labels.classes)
+    return confusion_matrix(*pair, classes).numpy(), boundary_counts(*pair, classes).numpy()
 
 
 def _draw(file: Path, sample: Sample, prediction: np.ndarray, labels: Labels) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import re
 import runpy
 import shutil
@@ -137,7 +138,9 @@ def test_over_rest_with_curl(rest_url, picture, expected, tmp_path):
     assert "http://127.0.0.1:8501/v1/models/deeplab" in command
     shutil.copy(picture, tmp_path / "photo.jpg")
     script = command.replace("http://127.0.0.1:8501/v1/models/deeplab", rest_url)
-    subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=tmp_path, check=True, env={"PATH": "/usr/bin:/bin"})
+    subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script], cwd=tmp_path, check=True, env={"PATH": os.environ["PATH"]}
+    )
     assert (tmp_path / "mask.png").read_bytes() == expected
 
 

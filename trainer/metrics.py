@@ -51,6 +51,11 @@ def boundary_iou_name(class_name: str) -> str:
     return f"boundary_iou/{class_name}"
 
 
+def number(value: float) -> float | None:
+    """A metric for JSON, which has no NaN."""
+    return None if np.isnan(value) else float(value)
+
+
 def words(name: str) -> str:
     """The name of a metric, or of another key, as it is shown."""
     return name.replace("_", " ").replace("iou", "IoU")

@@ -179,7 +179,7 @@ class Evaluations(StepCallback):
         evaluation = Evaluation(
             step=self.step,
             mean_iou=mean_iou,
-            iou=tuple(None if np.isnan(iou) else float(iou) for iou in metrics.iou_per_class(matrix)),
+            iou=tuple(map(metrics.number, metrics.iou_per_class(matrix))),
             loss=loss,
             learning_rate=innermost(self.model.optimizer).rate_at(self.step - 1),
             seconds=seconds,

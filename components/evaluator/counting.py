@@ -13,7 +13,7 @@ from tensorflow_model_analysis import constants
 from components.evaluator.evaluation import PictureScores
 from components.evaluator.slices import slices_of
 from trainer import features
-from trainer.metrics import iou_per_class, mean_iou, pixel_accuracy
+from trainer.metrics import iou_per_class, mean_iou, number, pixel_accuracy
 
 COUNTS = (features.CONFUSION_MATRIX, features.BOUNDARY_COUNTS)
 SCORES = "scores"
@@ -99,8 +99,3 @@ class _Count(beam.DoFn):
             iou={name: value for name, value in iou if value == value},
             baseline_mean_iou=number(mean_iou(matrices[1])) if len(matrices) > 1 else None,
         )
-
-
-def number(value: float) -> float | None:
-    """A number for JSON, which has no NaN."""
-    return None if np.isnan(value) else float(value)
