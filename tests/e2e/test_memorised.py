@@ -6,16 +6,12 @@ of a small one in a folder beside the project, and is skipped without.
 
 from __future__ import annotations
 
-import os
 import shutil
-from pathlib import Path
 
 import pytest
 
 from pipeline.config import load_config
 
-PROJECT = Path(__file__).parents[2]
-DEVKIT = Path(os.environ.get("VOC_DEVKIT", PROJECT.parent / "shared" / "data" / "voc-mini" / "VOCdevkit" / "VOC2012"))
 PICTURES = 20
 CONFIG = """
 name: memorised
@@ -29,19 +25,18 @@ data: {splits: {train: {list: memorised}, eval: {list: memorised}}}
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not DEVKIT.is_dir(), reason="no real VOC pictures here; VOC_DEVKIT can name a devkit")
-def test_twenty_pictures_are_learnt_by_heart(silent, tmp_path):
+def test_twenty_pictures_are_learnt_by_heart(real_devkit, silent, tmp_path):
     from pipeline import local
 
     devkit = tmp_path / "VOC2012"
     lists = devkit / "ImageSets" / "Segmentation"
     lists.mkdir(parents=True)
-    ids = (DEVKIT / "ImageSets" / "Segmentation" / "train.txt").read_text().split()[:PICTURES]
+    ids = (real_devkit / "ImageSets" / "Segmentation" / "train.txt").read_text().split()[:PICTURES]
     (lists / "memorised.txt").write_text("\n".join(ids))
     for folder, suffix in (("JPEGImages", "jpg"), ("SegmentationClass", "png")):
         (devkit / folder).mkdir()
         for picture_id in ids:
-            shutil.copy(DEVKIT / folder / f"{picture_id}.{suffix}", devkit / folder)
+            shutil.copy(real_devkit / folder / f"{picture_id}.{suffix}", devkit / folder)
     file = tmp_path / "memorised.yaml"
     file.write_text(CONFIG)
     result = local.run(load_config(file, data=str(devkit), output=tmp_path / "out"), silent)

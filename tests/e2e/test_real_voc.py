@@ -7,22 +7,18 @@ folder beside the project, and is skipped without.
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 
 import numpy as np
-import pytest
 import tensorflow as tf
 from PIL import Image
 
 from pipeline.config import load_config
 
 PROJECT = Path(__file__).parents[2]
-DEVKIT = Path(os.environ.get("VOC_DEVKIT", PROJECT.parent / "shared" / "data" / "voc-mini" / "VOCdevkit" / "VOC2012"))
 
 
-@pytest.mark.skipif(not DEVKIT.is_dir(), reason="no real VOC pictures here; VOC_DEVKIT can name a devkit")
-def test_a_run_on_real_pictures(silent, tmp_path):
+def test_a_run_on_real_pictures(real_devkit, silent, tmp_path):
     from pipeline import local
 
     overrides = [
@@ -30,17 +26,20 @@ def test_a_run_on_real_pictures(silent, tmp_path):
         *("data.splits.train.list=train", "data.splits.train.masks=SegmentationClass"),
     ]
     config = load_config(
-        PROJECT / "configs" / "voc_mobilenetv2.yaml", overrides=overrides, data=str(DEVKIT), output=tmp_path / "out"
+        PROJECT / "configs" / "voc_mobilenetv2.yaml",
+        overrides=overrides,
+        data=str(real_devkit),
+        output=tmp_path / "out",
     )
     result = local.run(config, silent)
-    lists = DEVKIT / "ImageSets" / "Segmentation"
+    lists = real_devkit / "ImageSets" / "Segmentation"
     ids = (lists / "val.txt").read_text().split()
     assert result.pictures == {"train": len((lists / "train.txt").read_text().split()), "eval": len(ids)}
     assert result.anomalies == ()
     assert result.evaluation.blessed
 
     serve = tf.saved_model.load(str(result.pushed_to)).signatures["serving_default"]
-    pictures = [DEVKIT / "JPEGImages" / f"{picture_id}.jpg" for picture_id in ids[:3]]
+    pictures = [real_devkit / "JPEGImages" / f"{picture_id}.jpg" for picture_id in ids[:3]]
     for picture, mask in zip(pictures, serve(tf.constant([p.read_bytes() for p in pictures]))["mask"], strict=True):
         decoded = Image.open(io.BytesIO(mask.numpy()))
         assert decoded.size == Image.open(picture).size
