@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,6 @@ from components.segmentation_example_gen.problems import DataError, Problem
 from pipeline.saved_model import Model, ModelError
 from trainer import features, files
 from trainer.counts import boundary_counts, confusion_matrix
-from trainer.description import DESCRIPTION_FILE, read_description
 from trainer.labels import Labels
 from trainer.metrics import (
     BOUNDARY_COUNTS,
@@ -33,7 +31,7 @@ from trainer.model.weights import WeightsError
 from trainer.multi_scale import SCALES, MultiScale
 from trainer.pictures import side_by_side
 from trainer.settings import OutputStride
-from trainer.signatures import read_weights
+from trainer.signatures import read_network
 
 
 @dataclass
@@ -123,15 +121,12 @@ class Rebuilt(Judge):
     """
 
     def __init__(self, model: Model, *, multi_scale: bool, flip: bool, output_stride: OutputStride | None):
-        with tempfile.TemporaryDirectory() as folder:
-            local = files.fetched(model.place, folder)
-            description = read_description(local)
-            weights = None if description is None else read_weights(local, model.place)
-        if description is None or weights is None:
-            raise ModelError(
-                f"{model.place}: has no sound {DESCRIPTION_FILE}, which says what its network is; without "
-                "--multi-scale, --flip and --output-stride it is judged as it is served"
-            )
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                description, weights = read_network(files.fetched(model.place, folder), model.place)
+        except WeightsError as error:
+            without = "without --multi-scale, --flip and --output-stride it is judged as it is served"
+            raise ModelError(f"{error}; {without}") from error
         arch = description.nn_arch
         try:
             self._network = MultiScale(
@@ -191,9 +186,8 @@ def _counts(sample: Sample, prediction: np.ndarray, labels: Labels) -> tuple[np.
 
 
 def _draw(file: Path, sample: Sample, prediction: np.ndarray, labels: Labels) -> None:
-    image = np.asarray(Image.open(io.BytesIO(sample.picture.encoded)).convert("RGB"))
     assert sample.mask is not None
-    drawn = side_by_side(image, sample.mask, prediction, labels)
+    drawn = side_by_side(np.asarray(sample.picture.rgb()), sample.mask, prediction, labels)
     file.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(drawn).save(file)
 

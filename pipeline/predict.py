@@ -108,8 +108,8 @@ def palette_png(mask: np.ndarray, labels: Labels) -> bytes:
 
 
 def _overlay(picture: Picture, mask: np.ndarray, labels: Labels) -> bytes:
-    pixels = np.asarray(Image.open(io.BytesIO(picture.encoded)).convert("RGB"))
-    return _encoded(Image.fromarray(overlay(pixels, mask, labels)), "JPEG", quality=OVERLAY_QUALITY)
+    over = overlay(np.asarray(picture.rgb()), mask, labels)
+    return _encoded(Image.fromarray(over), "JPEG", quality=OVERLAY_QUALITY)
 
 
 def _encoded(image: Image.Image, kind: str, **options: int) -> bytes:

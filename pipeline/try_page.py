@@ -89,7 +89,7 @@ def answer(model: Model, picture: Picture) -> Answer:
 
 def for_screen(picture: Picture) -> Image.Image:
     """The picture, RGB, with no side longer than `SHOWN_SIDE`."""
-    image = Image.open(io.BytesIO(picture.encoded)).convert("RGB")
+    image = picture.rgb()
     image.thumbnail((SHOWN_SIDE, SHOWN_SIDE), Image.Resampling.BILINEAR)
     return image
 

@@ -9,13 +9,12 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.augmentation import normalised, scaled
-from trainer.description import DESCRIPTION_FILE, read_description
 from trainer.model.backbones import BACKBONES, Normalisation
 from trainer.model.deeplabv3plus import deeplabv3plus
 from trainer.model.folding import folded
-from trainer.model.weights import WeightsError, transfer
+from trainer.model.weights import transfer
 from trainer.preprocessing import decode_image, decode_label, image_canvas, label_canvas
-from trainer.signatures import read_weights
+from trainer.signatures import read_network
 from trainer.tensorflow_kernels import with_tensorflow_kernels
 
 
@@ -94,9 +93,7 @@ def read_segmenter(saved_model: str) -> CanvasSegmenter:
     Raises:
         WeightsError: it does not say what its network is, or has no weights that fit it.
     """
-    description = read_description(saved_model)
-    if description is None:
-        raise WeightsError(f"{saved_model}: has no sound {DESCRIPTION_FILE}, which says what its network is")
+    description, weights = read_network(saved_model)
     network = deeplabv3plus(description.base_model, description.nn_arch)
-    transfer(read_weights(saved_model), network, saved_model)
+    transfer(weights, network, saved_model)
     return CanvasSegmenter(network, BACKBONES[description.base_model].normalisation)

@@ -12,7 +12,7 @@ import tensorflow_transform as tft
 from trainer import features
 from trainer.augmentation import normalised
 from trainer.counts import boundary_counts, confusion_matrix
-from trainer.description import DESCRIPTION_FILE, ModelDescription
+from trainer.description import DESCRIPTION_FILE, ModelDescription, read_description
 from trainer.encoded_pictures import picture_sizes
 from trainer.labels import LABELS_FILE, Labels
 from trainer.metrics import BOUNDARY_COUNTS
@@ -83,6 +83,22 @@ def read_weights(directory: str, source: str | None = None) -> Weights:
     if not found:
         raise WeightsError(f"{source or directory} is no SavedModel of DeepLabV3+ that this pipeline has pushed")
     return {layer: [arrays[index] for index in sorted(arrays)] for layer, arrays in found.items()}
+
+
+def read_network(directory: str, source: str | None = None) -> tuple[ModelDescription, Weights]:
+    """Reads what it takes to build the network of a SavedModel anew.
+
+    Args:
+        directory: of the SavedModel.
+        source: what the user calls it, for the message; without it the directory.
+
+    Raises:
+        WeightsError: it does not say what its network is, or holds no weights of DeepLabV3+.
+    """
+    description = read_description(directory)
+    if description is None:
+        raise WeightsError(f"{source or directory}: has no sound {DESCRIPTION_FILE}, which says what its network is")
+    return description, read_weights(directory, source)
 
 
 # How TensorFlow names the elements of `Segmenter.weights` in a checkpoint.

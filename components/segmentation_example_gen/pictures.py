@@ -40,6 +40,10 @@ class Picture:
     channels: int
     """1 or 3."""
 
+    def rgb(self) -> Image.Image:
+        """Decodes it, to RGB."""
+        return Image.open(io.BytesIO(self.encoded)).convert("RGB")
+
 
 def read_picture(uri: str, *, lenient: bool = False) -> Picture:
     """Reads, decodes and checks a picture.
