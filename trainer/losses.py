@@ -46,6 +46,8 @@ def weighted_sum(terms: Sequence[LossTerm], class_pixels: np.ndarray, gather: Ca
             function = partial(function, hardest=term.hardest)
         elif term.name == "focal":
             function = partial(function, gamma=term.gamma)
+        elif term.name == "lovasz_softmax":
+            function = partial(function, stride=term.stride)
         functions.append((term.weight, function))
 
     def loss(labels, logits):
@@ -122,24 +124,44 @@ def dice(labels, logits, gather: Callable = _alone):
     return _mean(1 - coefficient, ops.cast(pixels > 0, keras.config.floatx()))
 
 
-def lovasz_softmax(labels, logits, gather: Callable = _alone):
-    """Lovasz-softmax (arXiv:1705.08790, algorithm 1) over the batch, mean over the classes that its labels have."""
+def lovasz_softmax(labels, logits, stride: int = 1, gather: Callable = _alone):
+    """Lovasz-softmax (arXiv:1705.08790, algorithm 1) over the batch, mean over the classes that its labels have.
+
+    Args:
+        stride: looks at every so many-th pixel of every so many-th row.
+    """
+    labels, logits = labels[:, ::stride, ::stride], logits[:, ::stride, ::stride]
     probabilities, one_hot = (gather(part) for part in _probabilities_and_one_hot(labels, logits))
-    losses, present = [], []
+    pixels = ops.sum(one_hot, axis=0)
+    losses = []
     for index in range(logits.shape[-1]):
-        foreground = one_hot[:, index]
-        # Ignored pixels have neither label nor probability, so no error: they come last and change nothing.
-        errors = ops.abs(foreground - probabilities[:, index])
-        order = ops.argsort(-errors)
-        errors, foreground = ops.take(errors, order), ops.take(foreground, order)
-        total = ops.sum(foreground)
-        intersection = total - ops.cumsum(foreground)
-        union = total + ops.cumsum(1 - foreground)
-        jaccard = 1 - intersection / ops.maximum(union, 1e-6)
-        steps = ops.concatenate([jaccard[:1], jaccard[1:] - jaccard[:-1]])
-        losses.append(ops.sum(errors * ops.stop_gradient(steps)))
-        present.append(ops.cast(total > 0, keras.config.floatx()))
-    return _mean(ops.stack(losses), ops.stack(present))
+        foreground, probability = one_hot[:, index], probabilities[:, index]
+        # Most batches have few of the classes, and sorting is what this loss costs.
+        losses.append(
+            ops.cond(pixels[index] > 0, partial(_lovasz_of_class, foreground, probability), lambda: ops.zeros(()))
+        )
+    return _mean(ops.stack(losses), ops.cast(pixels > 0, keras.config.floatx()))
+
+
+def _lovasz_of_class(foreground, probability):
+    """The Lovasz extension of one class's Jaccard loss, at its errors.
+
+    Args:
+        foreground: float32[P], 1 where the class is the label.
+        probability: float32[P], of the class.
+    """
+    # Ignored pixels have neither label nor probability, so no error: they come last and change nothing.
+    errors = ops.abs(foreground - probability)
+    order = ops.argsort(-errors)
+    foreground = ops.take(foreground, order)
+    total = ops.sum(foreground)
+    intersection = total - ops.cumsum(foreground)
+    union = total + ops.cumsum(1 - foreground)
+    jaccard = 1 - intersection / ops.maximum(union, 1e-6)
+    steps = ops.concatenate([jaccard[:1], jaccard[1:] - jaccard[:-1]])
+    # Brought back to the order of the pixels they are the gradient, so that nothing sorted is differentiated.
+    gradient = ops.scatter(ops.expand_dims(order, -1), steps, ops.shape(errors))
+    return ops.sum(errors * ops.stop_gradient(gradient))
 
 
 _LOSSES: dict[str, Callable] = {

@@ -415,6 +415,9 @@ class LossTerm(Section):
     """For `ohem_cross_entropy`: share of the pixels that is kept."""
     gamma: Annotated[Number, Field(ge=0)] = 2.0
     """For `focal`."""
+    stride: Positive = 1
+    """For `lovasz_softmax`, which sorts the pixels, class by class: with 2, it looks at every second pixel of every
+    second row."""
 
 
 IMAGENET = "imagenet"
@@ -496,7 +499,7 @@ class Train(Section):
     loss: Annotated[tuple[LossTerm, ...], Field(min_length=1)] = (LossTerm(name="cross_entropy"),)
     """A weighted sum of losses, such as `[{name: cross_entropy}, {name: dice, weight: 0.5}]`. Names: cross_entropy,
     balanced_cross_entropy (classes weighted by their pixels in the training split), ohem_cross_entropy (`hardest`:
-    share of the pixels kept), focal (`gamma`), dice, lovasz_softmax."""
+    share of the pixels kept), focal (`gamma`), dice, lovasz_softmax (`stride`)."""
     crop_size: Annotated[Integer, Field(ge=33, le=4097)] | None = None
     """Side of the square that training cuts out of each picture after scaling it, pixels. Unset: `nn_arch.image_size`,
     the whole canvas, which evaluation and serving see in any case."""

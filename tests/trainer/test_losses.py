@@ -94,6 +94,10 @@ CASES = {
     "focal": (losses.focal, numpy_focal),
     "dice": (losses.dice, numpy_dice),
     "lovasz": (losses.lovasz_softmax, numpy_lovasz),
+    "lovasz_of_every_second": (
+        lambda y, x: losses.lovasz_softmax(y, x, stride=2),
+        lambda y, x: numpy_lovasz(y[:, ::2, ::2], x[:, ::2, ::2]),
+    ),
 }
 
 
@@ -112,8 +116,8 @@ def test_what_is_ignored_has_no_gradient(name, labels, logits):
     gradient = np.abs(tape.gradient(loss, variable).numpy()).sum(-1)
     assert np.isfinite(gradient).all()
     assert np.all(gradient[labels == IGNORE_LABEL] == 0)
-    # Mining leaves easy pixels out and a class may weigh nothing, but most of what counts has a gradient.
-    assert (gradient[labels != IGNORE_LABEL] > 0).mean() > 0.25
+    # Mining and strides leave pixels out and a class may weigh nothing, but much of what counts has a gradient.
+    assert (gradient[labels != IGNORE_LABEL] > 0).mean() > 0.2
 
 
 @pytest.mark.parametrize("name", CASES)
