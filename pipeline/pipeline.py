@@ -114,7 +114,7 @@ def create_pipeline(config: Config, places: Places | None = None, history: Histo
         max_memory_mib=config.infra_validation.max_memory_mib,
         max_seconds=config.infra_validation.max_seconds,
     )
-    model_export = None
+    model_export, exports = None, None
     if config.export.formats:
         model_export = ModelExport(
             model=model_trainer.outputs["model"],
@@ -124,6 +124,7 @@ def create_pipeline(config: Config, places: Places | None = None, history: Histo
             calibration_pictures=config.export.calibration_pictures,
             eval_pictures=config.export.eval_pictures,
         )
+        exports = model_export.outputs["exports"]
     pusher = Pusher(
         model=model_trainer.outputs["model"],
         model_blessing=evaluator.outputs["blessing"],
@@ -134,7 +135,7 @@ def create_pipeline(config: Config, places: Places | None = None, history: Histo
         keep_versions=config.push.keep_versions,
         model_run=model_trainer.outputs["model_run"],
         card_facts=card_facts(config).model_dump_json(),
-        exports=model_export.outputs["exports"] if model_export else None,
+        exports=exports,
     )
     report = Report(
         examples=example_gen.outputs["examples"],
@@ -148,6 +149,7 @@ def create_pipeline(config: Config, places: Places | None = None, history: Histo
         # Where it runs and writes says nothing of what comes out, and must not make a run another.
         configuration_json=config.model_dump_json(exclude={"kubeflow", "output"}),
         labels_json=config.data.labels.model_dump_json(),
+        exports=exports,
     )
     # A page that cannot be drawn keeps no good model back.
     report.add_upstream_node(pusher)

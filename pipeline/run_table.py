@@ -71,6 +71,9 @@ def print_verdict(console: Console, run: Run) -> None:
     if run.validation is not None:
         mark = "[green]✓[/]" if run.validation.blessed else "[red]✗[/]"
         console.print(f"  {mark} servable: {escape(run.validation.sentence)}")
+    for export in run.exports:
+        mark = "[yellow]left out[/]: " if export.file is None else ""
+        console.print(f"  export {export.format}: {mark}{escape(export.sentence)}")
     if evaluation.baseline is not None:
         console.print(f"  compared with {escape(evaluation.baseline.uri)} on the same pictures")
     else:

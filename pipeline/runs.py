@@ -11,6 +11,8 @@ from tfx.orchestration import metadata
 
 from components.evaluator.evaluation import Evaluation, EvaluationError, read_evaluation
 from components.infra_validator.validation import Validation, read_validation
+from components.model_export.component import ExportedModels
+from components.model_export.exports import ExportedModel, read_exports
 from components.report.component import RunReport
 from components.segmentation_example_gen import driver
 from components.segmentation_example_gen.problem_page import PAGE_FILE
@@ -36,6 +38,8 @@ class Run:
     """None if it has not come to it."""
     validation: Validation | None
     """The same."""
+    exports: tuple[ExportedModel, ...]
+    """What became of the other formats that were asked for; empty if it has not come to it."""
     report: Path | None
     """The page of the run; None if it has not come to it."""
     pushed_to: str | None
@@ -76,12 +80,14 @@ def _run(output: Path, context: metadata_store_pb2.Context, *, finished: bool) -
     examples = artifacts.get("Examples")
     evaluation = artifacts.get("ModelEvaluation")
     infra_blessing = artifacts.get("InfraBlessing")
+    exports = artifacts.get(ExportedModels.TYPE_NAME)
     report = artifacts.get(RunReport.TYPE_NAME)
     pushed = artifacts.get("PushedModel")
-    judged, tried, unreadable = None, None, None
+    judged, tried, exported, unreadable = None, None, (), None
     try:
         judged = evaluation and read_evaluation(evaluation.uri)
         tried = infra_blessing and read_validation(infra_blessing.uri)
+        exported = read_exports(exports.uri) if exports else ()
     except (EvaluationError, OSError, ValueError) as error:
         unreadable = str(error)
     return Run(
@@ -90,6 +96,7 @@ def _run(output: Path, context: metadata_store_pb2.Context, *, finished: bool) -
         spans=examples and examples.get_string_custom_property(driver.SPANS),
         evaluation=judged,
         validation=tried,
+        exports=exported,
         report=report and Path(report.uri, PAGE_FILE),
         pushed_to=(pushed and pushed.get_string_custom_property("pushed_destination")) or None,
         unreadable=unreadable,

@@ -79,9 +79,10 @@ def _card(model: str, input_dict: dict[str, list[types.Artifact]], exec_properti
     pictures = {split: int(found.datasets[0].num_examples) for split, found in sorted(statistics.items(), reverse=True)}
     model_run = artifact_utils.get_single_uri(input_dict[MODEL_RUN])
     training = json.loads(files.read_bytes(files.join(model_run, EFFECTIVE_FILE)))
+    exports = [export for artifact in input_dict.get(EXPORTS, []) for export in read_exports(artifact.uri)]
     facts = CardFacts.model_validate_json(exec_properties[CARD_FACTS])
     labels = read_labels(model) or Labels.model_validate({"classes": list(evaluation.class_names)})
-    return model_card(facts, evaluation, labels, pictures, training)
+    return model_card(facts, evaluation, labels, pictures, training, exports)
 
 
 def _with_card(model: str, card: dict[str, Any], folder: Path) -> Path:

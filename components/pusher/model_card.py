@@ -5,10 +5,11 @@ Its sections follow Mitchell et al. 2019 (arXiv:1810.03993).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from components.evaluator.evaluation import Evaluation, Scores
+from components.model_export.exports import PUSHED_FOLDER, ExportedModel
 from trainer.features import CLASS_PIXELS, MASK, SERVING_SIGNATURE
 from trainer.labels import Labels
 from trainer.metrics import OVERALL_METRICS, boundary_iou_name, decimal, words
@@ -55,6 +56,7 @@ def model_card(
     labels: Labels,
     pictures: Mapping[str, int],
     training: Mapping[str, Any],
+    exports: Sequence[ExportedModel] = (),
 ) -> dict[str, Any]:
     """The card as JSON takes it.
 
@@ -64,6 +66,7 @@ def model_card(
         labels: the classes.
         pictures: how many, by split.
         training: what it was: `trainer.history.EFFECTIVE_FILE`.
+        exports: what became of the other formats that were asked for.
     """
     settings = training.get("settings", {})
     hps = settings.get("hps", {})
@@ -109,6 +112,7 @@ def model_card(
             "checks": [check.sentence for check in evaluation.checks],
             "baseline_mean_iou": evaluation.baseline_mean_iou,
         },
+        "exports": [export.model_dump(mode="json") for export in exports],
         "intended_use": INTENDED_USE,
         "limits": [LIMITS, *_weaknesses(evaluation, labels, overall)],
         "signature": SERVING_SIGNATURE,
@@ -188,8 +192,34 @@ def as_markdown(card: Mapping[str, Any]) -> str:
     for part in evaluation["slices"]:
         name = f"{words(part['feature'])}: {part['value']}"
         lines.append(f"| {_cell(name)} | {part['pictures']} | {decimal(part['mean_iou'])} |")
+    if card["exports"]:
+        lines += ["", "## Other formats", "", *_export_table(card["exports"])]
     lines += ["", "## Limits", "", *(f"- {sentence}" for sentence in card["limits"]), ""]
     return "\n".join(lines)
+
+
+def _export_table(exports: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What became of each format: `ExportedModel` as JSON takes it."""
+    first = exports[0]
+    lines = [
+        f"The network alone, judged on its square of pixels: on {first['pictures']} pictures the SavedModel's has a "
+        f"mean IoU of {decimal(first['model_mean_iou'])} there.",
+        "",
+        "| format | mean IoU | loss | MB | file |",
+        "|---|---|---|---|---|",
+    ]
+    for export in exports:
+        loss, size = export["mean_iou_loss"], export["size_bytes"]
+        kept = f"{PUSHED_FOLDER}/{export['format']}/{export['file']}"
+        cells = [
+            export["format"],
+            decimal(export["mean_iou"]),
+            "none" if loss is None else f"{loss:z.4f}",
+            "none" if size is None else f"{size / 1e6:.1f}",
+            f"left out: {export['reason']}" if export["file"] is None else kept,
+        ]
+        lines.append(f"| {' | '.join(map(_cell, cells))} |")
+    return lines
 
 
 def _listed(values: Mapping[str, Any]) -> list[str]:

@@ -6,6 +6,7 @@ from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
+from components.model_export.component import ExportedModels
 from components.report import executor
 
 
@@ -31,6 +32,7 @@ class ReportSpec(types.ComponentSpec):
         executor.MODEL_RUN: component_spec.ChannelParameter(type=standard_artifacts.ModelRun),
         executor.EVALUATION: component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
         executor.INFRA_BLESSING: component_spec.ChannelParameter(type=standard_artifacts.InfraBlessing),
+        executor.EXPORTS: component_spec.ChannelParameter(type=ExportedModels, optional=True),
     }
     OUTPUTS = {executor.REPORT: component_spec.ChannelParameter(type=RunReport)}
 
@@ -53,6 +55,7 @@ class Report(base_component.BaseComponent):
         infra_blessing: types.BaseChannel,
         configuration_json: str,
         labels_json: str,
+        exports: types.BaseChannel | None = None,
     ):
         """Configures the component.
 
@@ -67,6 +70,7 @@ class Report(base_component.BaseComponent):
             infra_blessing: `InfraBlessing`.
             configuration_json: the configuration as JSON; `name` is the experiment's.
             labels_json: `trainer.labels.Labels` as JSON, for the names and colours of the classes.
+            exports: `ExportedModels`, if there are other formats.
         """
         super().__init__(
             spec=ReportSpec(
@@ -79,6 +83,7 @@ class Report(base_component.BaseComponent):
                     executor.MODEL_RUN: model_run,
                     executor.EVALUATION: evaluation,
                     executor.INFRA_BLESSING: infra_blessing,
+                    executor.EXPORTS: exports,
                     executor.CONFIGURATION: configuration_json,
                     executor.LABELS: labels_json,
                     executor.REPORT: types.Channel(type=RunReport),

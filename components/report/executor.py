@@ -21,6 +21,7 @@ from components.evaluator.evaluation import Evaluation, PictureScores, read_eval
 from components.example_validator.anomalies import sentences
 from components.example_validator.executor import read_anomalies, read_statistics
 from components.infra_validator.validation import read_validation
+from components.model_export.exports import read_exports
 from components.report.measurements import measurements_on
 from components.report.page import Run, Shown, report_page
 from components.report.pictures import chosen_pictures, draw
@@ -41,10 +42,11 @@ MODEL = "model"
 MODEL_RUN = "model_run"
 EVALUATION = "evaluation"
 INFRA_BLESSING = "infra_blessing"
+EXPORTS = "exports"
 CONFIGURATION = "configuration_json"
 LABELS = "labels_json"
 REPORT = "report"
-STEPS = (EXAMPLES, STATISTICS, ANOMALIES, TRANSFORM_GRAPH, MODEL, EVALUATION, INFRA_BLESSING)
+STEPS = (EXAMPLES, STATISTICS, ANOMALIES, TRANSFORM_GRAPH, MODEL, EVALUATION, INFRA_BLESSING, EXPORTS)
 """An output of each step whose time is told, in the order of the steps."""
 
 
@@ -63,7 +65,9 @@ class Executor(base_executor.BaseExecutor):
             EvaluationError: there is no evaluation.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
-        given = {key: artifact_utils.get_single_instance(artifacts) for key, artifacts in input_dict.items()}
+        given = {
+            key: artifact_utils.get_single_instance(artifacts) for key, artifacts in input_dict.items() if artifacts
+        }
         labels = Labels.model_validate_json(exec_properties[LABELS])
         configuration = json.loads(exec_properties[CONFIGURATION])
         evaluation = read_evaluation(given[EVALUATION].uri)
@@ -75,6 +79,7 @@ class Executor(base_executor.BaseExecutor):
             written=f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
             evaluation=evaluation,
             validation=read_validation(given[INFRA_BLESSING].uri),
+            exports=read_exports(given[EXPORTS].uri) if EXPORTS in given else (),
             labels=labels,
             history=History.from_json(history) if history else History(),
             training=training,
@@ -93,7 +98,7 @@ class Executor(base_executor.BaseExecutor):
             ),
             lineage=_lineage(given[EXAMPLES], evaluation, training),
             versions=_versions(training),
-            measurements=measurements_on(given[key] for key in STEPS),
+            measurements=measurements_on(given[key] for key in STEPS if key in given),
             run_id=(self._context and self._context.pipeline_run_id) or "",
         )
         place = files.join(artifact_utils.get_single_uri(output_dict[REPORT]), PAGE_FILE)

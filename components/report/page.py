@@ -13,6 +13,7 @@ import yaml
 from components import pages
 from components.evaluator.evaluation import Evaluation, PictureScores, Scores
 from components.infra_validator.validation import Validation
+from components.model_export.exports import PUSHED_FOLDER, ExportedModel
 from components.report import curves
 from components.report.measurements import Measurement
 from components.report.pictures import BEST, MIDDLE, WORST, Drawing
@@ -93,6 +94,8 @@ class Run:
     lineage: Mapping[str, str] = field(default_factory=dict)
     """What the run was made from."""
     versions: Mapping[str, str] = field(default_factory=dict)
+    exports: Sequence[ExportedModel] = ()
+    """What became of the other formats that were asked for."""
     measurements: Sequence[Measurement] = ()
     """In the order of the steps."""
     run_id: str = ""
@@ -182,6 +185,7 @@ def report_page(run: Run) -> str:
         geometry=curves,
         colors={item.name: item.color for item in run.labels.classes},
         picture_titles=PICTURE_TITLES,
+        exports_folder=PUSHED_FOLDER,
         train=TRAIN_SPLIT,
         listed_anomalies=LISTED_ANOMALIES,
         configuration=yaml.safe_dump(run.configuration, sort_keys=False, allow_unicode=True, width=100),

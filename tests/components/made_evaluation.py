@@ -1,8 +1,9 @@
-"""An evaluation made by hand."""
+"""An evaluation, and what became of other formats, made by hand."""
 
 from __future__ import annotations
 
 from components.evaluator.evaluation import Check, Evaluation, ModelEvaluation, Scores, Slice
+from components.model_export.exports import ExportedModel
 from trainer.labels import Labels
 from trainer.metrics import OVERALL_METRICS, iou_name, metric_names
 
@@ -36,4 +37,16 @@ def evaluation_of(labels: Labels) -> Evaluation:
         not_compared="there was no good model before",
         blessed=True,
         checks=(floor,),
+    )
+
+
+def exports_of() -> tuple[ExportedModel, ...]:
+    """One that was kept, one that loses too much, and one that could not be made."""
+    common = {"image_size": 65, "padding_color": (128, 128, 128), "model_mean_iou": 0.7, "pictures": 12}
+    small = {"mean_iou": 0.6951, "mean_iou_loss": 0.0049, "size_bytes": 2_612_345, "ms_per_picture": 31.4}
+    bad = {"mean_iou": 0.6, "mean_iou_loss": 0.1, "size_bytes": 1_300_000, "ms_per_picture": 22.0}
+    return (
+        ExportedModel(format="litert_float16", file="model.tflite", **small, **common),
+        ExportedModel(format="litert_int8", reason="its mean IoU is 0.6000", **bad, **common),
+        ExportedModel(format="onnx", reason="it could not be made: a|b <c>", **common),
     )

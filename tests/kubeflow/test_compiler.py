@@ -63,7 +63,11 @@ def test_other_formats_are_made_between_the_trainer_and_the_pusher(tasks):
     assert "ModelExport" not in tasks
     exporting = compiled("export.formats=[litert_int8, onnx]", "kubeflow.steps.ModelExport.memory=8Gi").spec
     inputs = {name: task["inputs"] for name, task in exporting["root"]["dag"]["tasks"].items()}
-    for step, key, producer in (("ModelExport", "model", "Trainer"), ("Pusher", "exports", "ModelExport")):
+    for step, key, producer in (
+        ("ModelExport", "model", "Trainer"),
+        ("Pusher", "exports", "ModelExport"),
+        ("Report", "exports", "ModelExport"),
+    ):
         assert inputs[step]["artifacts"][key]["taskOutputArtifact"]["producerTask"] == producer
     formats = inputs["ModelExport"]["parameters"]["formats"]["runtimeValue"]["constant"]
     assert json.loads(formats) == ["litert_int8", "onnx"]

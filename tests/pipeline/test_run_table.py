@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import io
 import json
 from pathlib import Path
 
 import pytest
-from made_evaluation import evaluation_of
+from made_evaluation import evaluation_of, exports_of
 from rich.console import Console
 
 from components.infra_validator.validation import Validation
@@ -36,6 +37,7 @@ def run_with(validation: Validation | None) -> Run:
         spans="",
         evaluation=evaluation_of(LABELS),
         validation=validation,
+        exports=(),
         report=None,
         pushed_to=None,
         unreadable=None,
@@ -58,6 +60,13 @@ def test_explain_says_why(console, validation, told):
 def test_runs_of_earlier_versions_are_explained_without(console):
     print_verdict(console, run_with(None))
     assert "servable" not in console.file.getvalue()
+
+
+def test_explain_tells_of_the_other_formats(console):
+    print_verdict(console, dataclasses.replace(run_with(GOOD), exports=exports_of()))
+    told = console.file.getvalue()
+    assert "export litert_float16: mean IoU 0.6951, the model's 0.7000 on the same 12 pictures; 2.6 MB" in told
+    assert "export litert_int8: left out: its mean IoU is 0.6000" in told
 
 
 def test_the_list_of_runs_has_it():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from made_evaluation import evaluation_of
+from made_evaluation import evaluation_of, exports_of
 
 from components.pusher.model_card import CardFacts, as_markdown, model_card
 from trainer.labels import Labels
@@ -27,7 +27,7 @@ def card() -> dict:
         "steps": 60,
         "settings": {"hps": {"lr": 0.01, "ema_momentum": None}, "train": {"init_from": ["/models/1"]}},
     }
-    return model_card(facts, evaluation_of(LABELS), LABELS, {"train": 12, "eval": 7}, training)
+    return model_card(facts, evaluation_of(LABELS), LABELS, {"train": 12, "eval": 7}, training, exports_of())
 
 
 def test_it_is_json(card):
@@ -58,3 +58,24 @@ def test_the_page_has_the_numbers_and_says_how_to_call_it(card):
     assert "- pictures: 12 train, 7 eval" in page
     assert 'model.signatures["serving_default"]' in page
     assert "- 0.7!" in page
+
+
+def test_it_tells_of_the_other_formats_and_why_some_were_left_out(card):
+    told = json.loads(json.dumps(card))["exports"]
+    assert [(each["format"], each["file"], each["mean_iou_loss"]) for each in told] == [
+        ("litert_float16", "model.tflite", 0.0049),
+        ("litert_int8", None, 0.1),
+        ("onnx", None, None),
+    ]
+    page = as_markdown(card)
+    assert "on 12 pictures the SavedModel's has a mean IoU of 0.7000" in page
+    for line in (
+        "| litert_float16 | 0.6951 | 0.0049 | 2.6 | assets.extra/exports/litert_float16/model.tflite |",
+        "| litert_int8 | 0.6000 | 0.1000 | 1.3 | left out: its mean IoU is 0.6000 |",
+        r"| onnx | none | none | none | left out: it could not be made: a\|b <c> |",
+    ):
+        assert line in page.splitlines()
+
+
+def test_without_other_formats_nothing_is_said_of_them(card):
+    assert "Other formats" not in as_markdown({**card, "exports": []})

@@ -108,6 +108,10 @@ def test_the_other_formats_that_were_kept_lie_in_the_model(push, artifact):
     pushed = push(blessed=1, exports=[exports])
     for folder in (Path(pushed.get_string_custom_property("pushed_destination")), Path(pushed.uri)):
         found = {str(file.relative_to(folder)) for file in folder.glob("assets.extra/exports/*/*")}
+        assert [each["format"] for each in json.loads((folder / CARD_JSON).read_text())["exports"]] == [
+            "litert_int8",
+            "onnx",
+        ]
         assert found == {f"assets.extra/exports/litert_int8/{name}" for name in ("model.tflite", "metrics.json")}
         assert not any(file.is_symlink() for file in folder.rglob("*"))
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tfx  # noqa: F401  TFDV cannot be imported without it
+from made_evaluation import exports_of
 from PIL import Image
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import io_utils
@@ -26,6 +27,8 @@ from components.evaluator.evaluation import (
 from components.example_validator.anomalies import find_anomalies
 from components.example_validator.executor import ANOMALIES_FILE, STATISTICS_FILE
 from components.infra_validator.validation import VALIDATION_FILE, Validation
+from components.model_export.component import ExportedModels
+from components.model_export.exports import write_exports
 from components.report.component import RunReport
 from components.report.executor import Executor
 from components.report.measurements import Measurement, mark
@@ -150,6 +153,16 @@ def test_all_that_the_steps_left_is_on_the_page(inputs, draw):
         "0.25 at step 7",
     ):
         assert said in html
+    assert "Exports" not in html
+
+
+def test_the_exports_are_on_the_page_if_there_are_any(inputs, draw, artifact):
+    exports = artifact(ExportedModels, "exports")
+    write_exports(exports.uri, exports_of())
+    mark([exports], Measurement(step="ModelExport", seconds=20.5, peak_memory=2**30))
+    html = draw({**inputs, "exports": [exports]})
+    assert "litert_float16/model.tflite" in html
+    assert 'ModelExport</th><td class="number">20.5</td>' in html
 
 
 def test_judged_pictures_are_predicted_by_the_model(inputs, draw):

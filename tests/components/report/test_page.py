@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from made_evaluation import exports_of
 
 from components.infra_validator.validation import Validation
 from components.report.curves import MAX_POINTS, curve
@@ -123,6 +124,21 @@ def test_it_is_sound_without_a_baseline_or_thresholds_or_evaluations_in_training
     assert "They are not known." in text
 
 
+def test_the_other_formats_are_told_if_there_are_any(run, html):
+    assert "Exports" not in text_of(html)
+    exported = report_page(dataclasses.replace(run, exports=exports_of()))
+    text = text_of(exported)
+    assert "Slices Exports Training" in text
+    assert "on 12 pictures the SavedModel's has a mean IoU of 0.7000" in text
+    for row in (
+        "litert_float16 0.6951 0.0049 2.6 litert_float16/model.tflite",
+        "litert_int8 0.6000 0.1000 1.3 left out: its mean IoU is 0.6000",
+        "onnx none none none left out: it could not be made: a|b &lt;c&gt;",
+    ):
+        assert row in text
+    assert_tags_are_closed(exported)
+
+
 def test_what_it_shows_is_text(run):
     html = report_page(dataclasses.replace(run, name="<script>alert(1)</script>", lineage={"a": "<b>x</b>"}))
     assert html.count("<script") == 1
@@ -139,6 +155,10 @@ def test_it_is_one_small_file_that_fetches_nothing_and_runs_one_known_script(htm
 
 
 def test_its_tags_are_closed(html):
+    assert_tags_are_closed(html)
+
+
+def assert_tags_are_closed(html):
     class Parser(HTMLParser):
         open_tags: list[str] = []
 
