@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import keras
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 from trainer.augmentation import normalised, scaled
 from trainer.model.backbones import BACKBONES, Normalisation
+from trainer.model.bias_correction import correct_biases
 from trainer.model.deeplabv3plus import deeplabv3plus
 from trainer.model.folding import folded
 from trainer.model.weights import transfer
@@ -40,7 +42,9 @@ class CanvasSegmenter(tf.Module):
 
     def __init__(self, network: keras.Model, normalisation: Normalisation):
         super().__init__()
-        network = folded(with_tensorflow_kernels(network))
+        self._normalisation = normalisation
+        self._unfolded = with_tensorflow_kernels(network)
+        network = folded(self._unfolded)
         self._network = network
         self.size: int = network.input_shape[1]
         """S, side of the canvas, pixels."""
@@ -79,6 +83,17 @@ class CanvasSegmenter(tf.Module):
         padded[:height, :width] = pixels[:height, :width].numpy()
         fitted = None if label is None else label_canvas(decode_label(label), self.size).numpy()
         return Canvas(padded, (height, width), fitted)
+
+    def for_8_bits(self, canvases: Iterable[Canvas]) -> CanvasSegmenter:
+        """Another one, whose biases make up for what rounding the kernels to 8 bits does; see `correct_biases`.
+
+        Args:
+            canvases: pictures as the network is to see them.
+        """
+        other = CanvasSegmenter(self._unfolded, self._normalisation)
+        batches = (scaled(canvas.pixels[np.newaxis], self._normalisation) for canvas in canvases)
+        correct_biases(other._network, batches, compiled=tf.function)
+        return other
 
     def _class_indices(self, images: tf.Tensor) -> tf.Tensor:
         return tf.argmax(self._network(images, training=False), axis=-1, output_type=tf.int32)

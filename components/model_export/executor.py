@@ -173,7 +173,7 @@ def export_as(
         padding_color=segmenter.padding_color,
     )
     try:
-        contents = kind.convert(name, segmenter, (canvas.pixels for canvas in calibration))
+        contents = kind.convert(name, segmenter, calibration)
         value, milliseconds = gate.measure(kind.load(contents))
     except onnx.MissingPackagesError as error:
         return None, export.model_copy(update={"reason": str(error)})

@@ -12,28 +12,28 @@ import tensorflow as tf
 from components.model_export.exports import FormatName
 
 if TYPE_CHECKING:
-    from trainer.conversion import CanvasSegmenter
+    from trainer.conversion import Canvas, CanvasSegmenter
 
 FILE = "model.tflite"
 
 
-def convert(name: FormatName, segmenter: CanvasSegmenter, calibration: Iterable[np.ndarray]) -> bytes:
+def convert(name: FormatName, segmenter: CanvasSegmenter, calibration: Iterable[Canvas]) -> bytes:
     """Converts the network: RGB uint8[1, S, S, 3] -> class indices int32[1, S, S].
 
     `litert_dynamic` stores kernels in 8 bits, `litert_float16` in 16; what goes between layers is floats. `litert_int8`
     computes in integers throughout, for which the ranges of all features are measured on some pictures
-    (arXiv:1712.05877).
+    (arXiv:1712.05877), and biases are corrected by what rounding does to the features' means there (arXiv:1906.04721).
 
     Args:
         name: of the format.
         segmenter: the network.
-        calibration: canvases uint8[S, S, 3] of `litert_int8`; the others do not look at them.
+        calibration: pictures for `litert_int8`, gone through twice; the others do not look at them.
 
     Raises:
         ValueError: there are none to calibrate on.
     """
     quantised = name == "litert_int8"
-    function = segmenter.from_floats if quantised else segmenter.from_bytes
+    function = segmenter.for_8_bits(calibration).from_floats if quantised else segmenter.from_bytes
     # Without the object that holds the variables they become constants; with it they stay variables, which the
     # interpreter finds empty, and which cannot be quantised.
     converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()])
@@ -48,15 +48,15 @@ def convert(name: FormatName, segmenter: CanvasSegmenter, calibration: Iterable[
     return converter.convert()
 
 
-def _representative(calibration: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
+def _representative(calibration: Iterable[Canvas]) -> Iterator[list[np.ndarray]]:
     none = True
     for canvas in calibration:
+        pixels = canvas.pixels.astype(np.float32)
         if none:
             # A black and a white pixel: with the whole range an input's byte is quantised as itself.
-            canvas = canvas.copy()
-            canvas[-1, -2:] = [[0], [255]]
+            pixels[-1, -2:] = [[0], [255]]
             none = False
-        yield [canvas[np.newaxis].astype(np.float32)]
+        yield [pixels[np.newaxis]]
     if none:
         raise ValueError("there are no training pictures to calibrate on")
 

@@ -12,7 +12,7 @@ import numpy as np
 from components.model_export.exports import FormatName
 
 if TYPE_CHECKING:
-    from trainer.conversion import CanvasSegmenter
+    from trainer.conversion import Canvas, CanvasSegmenter
 
 FILE = "model.onnx"
 PACKAGES = ("onnx", "onnxruntime", "tf2onnx")
@@ -38,7 +38,7 @@ def require_packages() -> None:
         )
 
 
-def convert(name: FormatName, segmenter: CanvasSegmenter, calibration: Iterable[np.ndarray]) -> bytes:
+def convert(name: FormatName, segmenter: CanvasSegmenter, calibration: Iterable[Canvas]) -> bytes:
     """Converts the network: `image`, RGB uint8[1, S, S, 3], to class indices int32[1, S, S].
 
     Args:

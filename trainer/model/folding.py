@@ -52,10 +52,7 @@ class FoldedConvolution(keras.layers.Layer):
 
     def call(self, features):
         """float[N, H, W, C] -> float[N, h, w, D]."""
-        convolution, norm = self.convolution, self.norm
-        factor = ops.rsqrt(norm.moving_variance + norm.epsilon)
-        if norm.scale:
-            factor = factor * norm.gamma
+        convolution, norm, factor = self.convolution, self.norm, self._factor()
         mean = norm.moving_mean - convolution.bias if convolution.use_bias else norm.moving_mean
         bias = norm.beta - mean * factor if norm.center else -mean * factor
         options = {
@@ -64,15 +61,31 @@ class FoldedConvolution(keras.layers.Layer):
             "dilation_rate": convolution.dilation_rate,
         }
         dtype = self.compute_dtype
-        if isinstance(convolution, keras.layers.SeparableConv2D):
-            pointwise = ops.cast(convolution.pointwise_kernel * factor, dtype)
-            outputs = ops.separable_conv(features, ops.cast(convolution.depthwise_kernel, dtype), pointwise, **options)
-        elif isinstance(convolution, keras.layers.DepthwiseConv2D):
-            kernel = convolution.kernel * ops.reshape(factor, convolution.kernel.shape[2:])
-            outputs = ops.depthwise_conv(features, ops.cast(kernel, dtype), **options)
+        depthwise, full = (kernel if kernel is None else ops.cast(kernel, dtype) for kernel in self.kernels())
+        if full is None:
+            outputs = ops.depthwise_conv(features, depthwise, **options)
+        elif depthwise is None:
+            outputs = ops.conv(features, full, **options)
         else:
-            outputs = ops.conv(features, ops.cast(convolution.kernel * factor, dtype), **options)
+            outputs = ops.separable_conv(features, depthwise, full, **options)
         return outputs + ops.cast(bias, dtype)
+
+    def kernels(self) -> tuple:
+        """What each channel is convolved with, float32[h, w, C, M], and what all of those then are, [h, w, C * M, D].
+
+        One of both may be None. The factor of batch normalisation is in the last one.
+        """
+        convolution, factor = self.convolution, self._factor()
+        if isinstance(convolution, keras.layers.SeparableConv2D):
+            return convolution.depthwise_kernel, convolution.pointwise_kernel * factor
+        if isinstance(convolution, keras.layers.DepthwiseConv2D):
+            return convolution.kernel * ops.reshape(factor, convolution.kernel.shape[2:]), None
+        return None, convolution.kernel * factor
+
+    def _factor(self):
+        """Of batch normalisation, float32[D]."""
+        factor = ops.rsqrt(self.norm.moving_variance + self.norm.epsilon)
+        return factor * self.norm.gamma if self.norm.scale else factor
 
     def compute_output_shape(self, input_shape):
         return self.convolution.compute_output_shape(input_shape)

@@ -1,0 +1,93 @@
+"""With rounded kernels, corrected biases keep the means of features."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from trainer.model.bias_correction import LARGEST, correct_biases
+from trainer.model.folding import folded
+
+SIZE, CHANNELS = 9, 6
+
+
+@pytest.fixture
+def network():
+    """Convolutions of all kinds, each with batch normalisation and a ReLU behind it, and weights of different sizes."""
+    keras.utils.set_random_seed(0)
+    images = layers.Input((SIZE, SIZE, CHANNELS))
+    features = images
+    for layer in (
+        layers.Conv2D(8, 3, padding="valid", name="plain"),
+        layers.DepthwiseConv2D(3, depth_multiplier=2, use_bias=False, name="depthwise"),
+        layers.SeparableConv2D(8, 3, use_bias=False, name="separable"),
+    ):
+        norm = layers.BatchNormalization(name=f"{layer.name}_bn")
+        features = layers.ReLU()(norm(layer(features)))
+        random = np.random.default_rng(len(layer.name))
+        # Channels of a few large weights among small ones are those that rounding harms.
+        layer.set_weights([random.normal(0, 1, each.shape) ** 3 for each in layer.get_weights()])
+        norm.set_weights(
+            [random.uniform(0.5, 1.5, each.shape) for each in (norm.gamma, norm.beta)]
+            + [random.normal(size=norm.moving_mean.shape), random.uniform(5, 20, norm.moving_variance.shape)]
+        )
+    return keras.Model(images, features)
+
+
+@pytest.fixture
+def images():
+    """Colours that are the same all over a picture: so what holds of means holds of each pixel."""
+    return np.broadcast_to(np.random.default_rng(0).uniform(0, 1, CHANNELS), (2, SIZE, SIZE, CHANNELS)).astype(
+        "float32"
+    )
+
+
+def rounded(kernel: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    step = np.abs(kernel).max(axes, keepdims=True) / LARGEST
+    return np.round(kernel / step) * step
+
+
+def round_kernels(network: keras.Model) -> None:
+    """Batch normalisation's factor is the same for all weights of an output channel, and so changes no rounding."""
+    for name, number, axes in (
+        ("plain", 0, (0, 1, 2)),
+        ("depthwise", 0, (0, 1)),
+        ("separable", 0, (0, 1)),
+        ("separable", 1, (0, 1, 2)),
+    ):
+        layer = network.get_layer(name)
+        weights = layer.get_weights()
+        weights[number] = rounded(weights[number], axes)
+        layer.set_weights(weights)
+
+
+def test_outputs_keep_their_means_when_kernels_are_rounded(network, images):
+    expected = np.array(network(images, training=False))
+    uncorrected = keras.models.clone_model(network)
+    uncorrected.set_weights(network.get_weights())
+    round_kernels(uncorrected)
+    error = np.abs(np.array(uncorrected(images, training=False)) - expected).max()
+    correct_biases(folded(network), [images, images])
+    round_kernels(network)
+    assert error > 1e-3
+    assert np.abs(np.array(network(images, training=False)) - expected).max() < error / 100
+
+
+def test_kernels_that_round_to_themselves_need_no_correction(network, images):
+    round_kernels(network)
+    before = network.get_weights()
+    correct_biases(folded(network), [images])
+    for was, is_now in zip(before, network.get_weights(), strict=True):
+        np.testing.assert_allclose(is_now, was, atol=1e-5)
+
+
+def test_a_channel_without_weights_stays_as_it_is(network, images):
+    layer = network.get_layer("plain")
+    kernel, bias = layer.get_weights()
+    kernel[..., 0] = 0
+    layer.set_weights([kernel, bias])
+    beta = np.array(network.get_layer("plain_bn").beta)
+    correct_biases(folded(network), [images])
+    after = np.array(network.get_layer("plain_bn").beta)
+    assert after[0] == beta[0]
+    assert np.isfinite(after).all() and (after != beta).any()
