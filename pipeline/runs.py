@@ -83,7 +83,8 @@ def _run(output: Path, context: metadata_store_pb2.Context, *, finished: bool) -
     exports = artifacts.get(ExportedModels.TYPE_NAME)
     report = artifacts.get(RunReport.TYPE_NAME)
     pushed = artifacts.get("PushedModel")
-    judged, tried, exported, unreadable = None, None, (), None
+    judged, tried, unreadable = None, None, None
+    exported: tuple[ExportedModel, ...] = ()
     try:
         judged = evaluation and read_evaluation(evaluation.uri)
         tried = infra_blessing and read_validation(infra_blessing.uri)
