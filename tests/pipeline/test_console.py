@@ -61,7 +61,7 @@ def test_without_a_terminal_progress_is_told_in_lines():
     assert lines[-1] == "✓ Trainer                 as before, from the cache"
 
 
-def test_the_table_has_a_row_for_each_other_format():
+def test_the_table_has_a_row_for_each_other_format_and_for_masks():
     common = {"image_size": 65, "padding_color": (128, 128, 128), "model_mean_iou": 0.7, "pictures": 12}
     measured = {"mean_iou": 0.6951, "mean_iou_loss": 0.0049, "size_bytes": 2_612_345, "ms_per_picture": 31.4}
     result = RunResult(
@@ -77,9 +77,11 @@ def test_the_table_has_a_row_for_each_other_format():
             ExportedModel(format="litert_int8", file="model.tflite", **measured, **common),
             ExportedModel(format="onnx", reason="it could not be made: too large", **common),
         ),
+        predictions=Path("masks"),
     )
     shown = io.StringIO()
     print_result(Console(file=shown, width=200), result, [("Trainer", False, 2.0)], 3.0)
     rows = [" ".join(line.split()) for line in shown.getvalue().splitlines()]
     assert "litert_int8 mean IoU 0.6951, the model's 0.7000 on the same 12 pictures; 2.6 MB, 31 ms a picture" in rows
     assert "onnx left out: it could not be made: too large" in rows
+    assert "the masks masks" in rows
