@@ -47,6 +47,7 @@ OUTCOME: Mapping[type[Artifact], tuple[str, str]] = {
     ExportedModels: ("ModelExport", "exports"),
     RunReport: ("Report", "report"),
     standard_artifacts.PushedModel: ("Pusher", "pushed_model"),
+    standard_artifacts.InferenceResult: ("BulkInferrer", "inference_result"),
 }
 """By type: the step and its output that tell what a run came to."""
 
@@ -109,7 +110,7 @@ def result_of_run(config: Config, finished: LocalRun) -> RunResult | None:
     artifacts = {
         artifact_type.TYPE_NAME: _artifact(artifact_type, finished, step, key, store)
         for artifact_type, (step, key) in OUTCOME.items()
-        # Only with export.formats is there a ModelExport.
+        # Only with export.formats is there a ModelExport, and only with bulk_inference.splits a BulkInferrer.
         if step in finished.tasks
     }
     previous = _artifact(standard_artifacts.Model, finished, "PreviousRun", "model", store)

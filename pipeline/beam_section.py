@@ -69,7 +69,8 @@ def _flags(arguments: Sequence[str]) -> dict[str, str]:
 
 
 class Beam(Section):
-    """What runs the steps that process data: SegmentationExampleGen, StatisticsGen, Transform and Evaluator."""
+    """What runs the steps that process data: SegmentationExampleGen, StatisticsGen, Transform, Evaluator and
+    BulkInferrer."""
 
     pipeline_args: Annotated[tuple[str, ...], AfterValidator(_sound)] = ("--runner=FnApiRunner",)
     """Beam's own flags. `FnApiRunner` is Beam's runner inside this process; `DataflowRunner`, `FlinkRunner`,

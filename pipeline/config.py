@@ -26,6 +26,7 @@ from components.segmentation_example_gen.sources.source import SPAN, Source, pla
 from components.segmentation_example_gen.sources.source import Folder as StoreFolder
 from components.segmentation_example_gen.sources.voc import VocData
 from pipeline.beam_section import Beam
+from pipeline.bulk_inference_section import BulkInference
 from pipeline.eval_section import Eval
 from pipeline.export_section import Export
 from pipeline.infra_validation_section import InfraValidation
@@ -108,6 +109,7 @@ class Config(Section):
     infra_validation: InfraValidation = InfraValidation()
     export: Export = Export()
     push: Push = Push()
+    bulk_inference: BulkInference = BulkInference()
     beam: Beam = Beam()
     kubeflow: Kubeflow = Kubeflow()
     output: Folder | None = None
@@ -139,6 +141,16 @@ class Config(Section):
             for value in floors:
                 if wrong := wrong_value(name, value, names):
                     raise ValueError(f"eval.min_slice_mean_iou.{name}: found {value!r}; {wrong}")
+        return self
+
+    @model_validator(mode="after")
+    def _predicted_splits_are_there(self) -> Config:
+        there = self.data.split_names()
+        if unknown := [name for name in self.bulk_inference.splits if name not in there]:
+            raise ValueError(
+                f"bulk_inference.splits: found {unknown[0]!r}, which data.splits does not have; there are "
+                f"{', '.join(there)}"
+            )
         return self
 
     @model_validator(mode="after")

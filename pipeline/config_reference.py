@@ -26,7 +26,7 @@ data.splits.train.list=trainval`), `--data` sets `data.root` (or, with {SPAN} in
 A change runs again what depends on it and nothing else: `data` everything; `hps`, `augmentation`, `train`, `seed` and
 `nn_arch` the Trainer and what follows; `nn_arch.image_size` and `base_model` Transform as well; `eval` the Evaluator
 and the Pusher, but `eval.output_stride` the Trainer as well; `infra_validation` the InfraValidator and the Pusher;
-`export` ModelExport and the Pusher; `push` the Pusher; `beam` nothing.
+`export` ModelExport and the Pusher; `push` the Pusher; `bulk_inference` BulkInferrer; `beam` nothing.
 
 This page is made by `make docs`.
 """

@@ -220,6 +220,8 @@ def print_result(console: Console, result: RunResult, steps: list[tuple[str, boo
         sentence = escape(export.sentence)
         table.add_row(export.format, f"[yellow]left out[/]: {sentence}" if export.reason else sentence)
     table.add_row("pushed to", escape(_destination(result)))
+    if result.predictions is not None:
+        table.add_row("the masks", escape(str(result.predictions)))
     table.add_row("the report", escape(str(result.report)))
     for anomaly in result.anomalies:
         table.add_row("[yellow]anomaly[/]", escape(anomaly))

@@ -7,19 +7,13 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from components.model_export.exports import FormatName
-from trainer.section import Number, Positive, Section
-
-
-def _each_once(formats: tuple[FormatName, ...]) -> tuple[FormatName, ...]:
-    if len(set(formats)) < len(formats):
-        raise ValueError("each format is wanted once")
-    return formats
+from trainer.section import Number, Positive, Section, each_once
 
 
 class Export(Section):
     """The formats, besides the SavedModel, that a model is pushed in. `docs/serving.md` tells how each is used."""
 
-    formats: Annotated[tuple[FormatName, ...], AfterValidator(_each_once)] = ()
+    formats: Annotated[tuple[FormatName, ...], AfterValidator(each_once)] = ()
     """Any of `litert_float32`, `litert_dynamic` (weights of 8 bits), `litert_float16` (weights of 16 bits),
     `litert_int8` (integers of 8 bits throughout) and `onnx`, which takes the packages of `requirements-onnx.txt`."""
     max_mean_iou_loss: Annotated[Number, Field(ge=0, le=1)] = 0.01

@@ -23,6 +23,7 @@ StepName = Literal[
     "ModelExport",
     "Report",
     "Pusher",
+    "BulkInferrer",
     "RunRecord",
 ]
 ROOT_SCHEMES = ("gs://", "s3://", "minio://")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast, get_args
 
 import typer
 from rich.console import Console
@@ -138,11 +138,18 @@ def predict(
         str,
         typer.Argument(metavar="MODEL", help="A pushed SavedModel, or the folder of its versions; path or URI."),
     ],
-    pictures: Annotated[
-        list[str],
-        typer.Argument(metavar="PICTURES...", help="Files, folders, patterns in quotes, lists (.txt) of them."),
-    ],
     output: Annotated[str, typer.Option("-o", "--output", metavar="DIR", help="Where the masks are written.")],
+    pictures: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PICTURES...", help="Files, folders, patterns in quotes, lists (.txt) of them."),
+    ] = None,
+    examples: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATTERN",
+            help="Instead of PICTURES: TFRecords of tf.Examples, such as 'in/*.tfrecord.gz', by Beam.",
+        ),
+    ] = None,
     images: Annotated[
         str | None,
         typer.Option(metavar="DIR", help="Where the pictures of a list of ids are, such as VOCdevkit/VOC2012."),
@@ -152,20 +159,22 @@ def predict(
 ) -> None:
     """Write the masks that a pushed model predicts, each at its picture's size: palette PNGs of the picture's name.
 
-    A picture that cannot be read stops no other. It is told at the end, and the exit status is 1.
+    With --examples they are written to TFRecords. A picture that cannot be read stops no other. It is told at the end,
+    and the exit status is 1.
     """
     from components.segmentation_example_gen.problems import DataError
-    from pipeline.picture_arguments import check_output, choose
-    from pipeline.predict import endings
-    from pipeline.saved_model import ModelError, model_directory
+    from pipeline.saved_model import ModelError
 
+    if bool(pictures) == bool(examples):
+        raise typer.BadParameter("give either PICTURES or --examples PATTERN")
+    if examples and (overlay or images is not None):
+        option = "--overlay" if overlay else "--images"
+        raise typer.BadParameter(f"{option} is for PICTURES; --examples reads and writes TFRecords alone")
     try:
-        place = model_directory(model)
-        chosen, failures = choose(pictures, images)
-        check_output(chosen, output, endings(with_overlay=overlay))
-        if not files.is_remote(output):
-            Path(output).mkdir(parents=True, exist_ok=True)
-        done = _predict(place, chosen, output, failures, with_overlay=overlay)
+        if examples:
+            outcome = _predict_examples(model, examples, output)
+        else:
+            outcome = _predict_pictures(model, pictures or [], images, output, with_overlay=overlay)
     except ModelError as error:
         raise CommandError(str(error)) from error
     except DataError as error:
@@ -175,18 +184,73 @@ def predict(
             f"{error.filename or output} cannot be written ({error.strerror or error}); give another -o"
         ) from error
     except KeyboardInterrupt:
-        raise RunInterrupted("interrupted; the masks that are written are kept") from None
+        kept = "no mask is written" if examples else "the masks that are written are kept"
+        raise RunInterrupted(f"interrupted; {kept}") from None
+    failures = outcome.failures
     if as_json:
         failed = [{"picture": failure.where, "reason": failure.what} for failure in failures]
-        report = {"model": place, "pictures": [asdict(picture) for picture in done], "failures": failed}
-        typer.echo(json.dumps(report, indent=2))
+        typer.echo(json.dumps({**outcome.report, "failures": failed}, indent=2))
     else:
-        seconds = sum(picture.seconds for picture in done) / max(1, len(done))
-        typer.echo(f"{output}: masks of {len(done)} pictures by {place}, {seconds:.2f} s each")
+        typer.echo(f"{output}: {outcome.sentence}")
     if failures:
         # All of them: whoever asked for a thousand masks wants to know which are missing.
         lines = "\n".join(map(str, failures))
-        raise CommandError(f"{len(failures)} of {len(done) + len(failures)} pictures have no mask:\n{lines}")
+        raise CommandError(f"{outcome.refusal}:\n{lines}")
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What `predict` has come to."""
+
+    sentence: str
+    report: dict[str, Any]
+    """For JSON, without the failures."""
+    failures: Sequence[Problem]
+    refusal: str
+    """How many failures there are, in words."""
+
+
+def _predict_examples(model: str, pattern: str, output: str) -> _Outcome:
+    from pipeline.console import captured_output
+    from pipeline.picture_arguments import choose_examples
+    from pipeline.saved_model import model_directory
+
+    model_directory(model)
+    paths = choose_examples(pattern, output)
+    # TensorFlow talks of oneDNN and CUDA as it starts, whatever its log level.
+    with captured_output(Path(os.devnull), verbose=False) as terminal, terminal.status("predicting"):
+        from pipeline.predict_examples import predict_examples
+
+        done = predict_examples(model, paths, output)
+    masks, seconds = done.inference.predicted, round(done.seconds, 3)
+    return _Outcome(
+        sentence=f"masks of {masks} pictures of {len(paths)} files by {done.model}, {seconds:.2f} s in all",
+        report={"model": done.model, "examples": paths, "masks": masks, "seconds": seconds},
+        failures=done.inference.problems,
+        refusal=f"{len(done.inference.problems)} records or files have no masks",
+    )
+
+
+def _predict_pictures(
+    model: str, arguments: Sequence[str], images: str | None, output: str, *, with_overlay: bool
+) -> _Outcome:
+    from pipeline.picture_arguments import check_output, choose
+    from pipeline.predict import endings
+    from pipeline.saved_model import model_directory
+
+    place = model_directory(model)
+    chosen, failures = choose(arguments, images)
+    check_output(chosen, output, endings(with_overlay=with_overlay))
+    if not files.is_remote(output):
+        Path(output).mkdir(parents=True, exist_ok=True)
+    done = _predict(place, chosen, output, failures, with_overlay=with_overlay)
+    seconds = sum(picture.seconds for picture in done) / max(1, len(done))
+    return _Outcome(
+        sentence=f"masks of {len(done)} pictures by {place}, {seconds:.2f} s each",
+        report={"model": place, "pictures": [asdict(picture) for picture in done]},
+        failures=failures,
+        refusal=f"{len(failures)} of {len(done) + len(failures)} pictures have no mask",
+    )
 
 
 def _predict(

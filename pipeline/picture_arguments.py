@@ -6,8 +6,10 @@ import glob
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
+from components.bulk_inferrer.outputs import MASK_FILES
 from components.segmentation_example_gen.problems import DataError, Problem, refusal
 from components.segmentation_example_gen.sources.source import leads_outside, not_utf8, text_of
 from components.segmentation_example_gen.sources.voc import IMAGE_FOLDER
@@ -88,6 +90,36 @@ def check_output(chosen: Iterable[ChosenPicture], output: str, endings: Sequence
                 raise refusal(written, f"would be written for {picture.file}, but is a picture itself; use another -o")
 
 
+def choose_examples(pattern: str, output: str) -> list[str]:
+    """Lists the files that a pattern means, and makes sure that none of them is written to.
+
+    Args:
+        pattern: of TFRecord files of this machine.
+        output: folder of this machine.
+
+    Returns:
+        Their paths, in order.
+
+    Raises:
+        DataError: they are not of this machine, nothing matches, or what matches would be replaced.
+    """
+    for place in (pattern, output):
+        if files.is_remote(place):
+            raise refusal(place, "TFRecords are read from this machine and written to it; copy them, or use a folder")
+    found = [file for file in _matching(pattern) if files.is_file(file)]
+    if not found:
+        raise refusal(pattern, "matches no file; wanted are TFRecords of tf.Examples, plain or gzipped (.gz)")
+    for file in found:
+        if Path(file).parent.resolve() == Path(output).resolve() and fnmatch(files.name(file), MASK_FILES):
+            raise refusal(file, "would be replaced by the masks of its pictures; use another -o")
+    return found
+
+
+def _matching(pattern: str) -> list[str]:
+    """The paths of this machine that match a pattern, in order; `**` stands for any number of folders."""
+    return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
+
+
 def _meant(argument: str, image_folder: str | None, problems: list[Problem]) -> Iterator[ChosenPicture]:
     if _is_list(argument):
         yield from _in_list(argument, image_folder, problems)
@@ -96,7 +128,7 @@ def _meant(argument: str, image_folder: str | None, problems: list[Problem]) -> 
     elif files.is_remote(argument) or Path(argument).is_dir():
         yield from _in_folder(argument)
     else:
-        found = [match for match in sorted(glob.glob(argument, recursive=True)) if _is_picture(match)]  # noqa: PTH207
+        found = [match for match in _matching(argument) if _is_picture(match)]
         if not found:
             what = "matches no picture" if glob.has_magic(argument) else "there is no such file or folder"
             raise refusal(argument, f"{what}; wanted are pictures ({', '.join(SUFFIXES)}), folders or lists of them")

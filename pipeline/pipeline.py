@@ -13,6 +13,7 @@ from tfx.orchestration.metadata import sqlite_metadata_connection_config
 from tfx.orchestration.pipeline import Pipeline
 
 import trainer
+from components.bulk_inferrer.component import BulkInferrer
 from components.curated_schema.component import CuratedSchema
 from components.curated_schema.schema import schema_for
 from components.data_report.component import DataReport
@@ -153,6 +154,17 @@ def create_pipeline(config: Config, places: Places | None = None, history: Histo
     )
     # A page that cannot be drawn keeps no good model back.
     report.add_upstream_node(pusher)
+    bulk_inferrer = None
+    if config.bulk_inference.splits:
+        bulk_inferrer = BulkInferrer(
+            examples=example_gen.outputs["examples"],
+            model=model_trainer.outputs["model"],
+            splits=config.bulk_inference.splits,
+            model_blessing=evaluator.outputs["blessing"],
+            infra_blessing=infra_validator.outputs["blessing"],
+        )
+        # Masks that cannot be made keep back neither the model nor its page.
+        bulk_inferrer.add_upstream_node(report)
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=places.artifacts,
@@ -169,6 +181,7 @@ def create_pipeline(config: Config, places: Places | None = None, history: Histo
             *([model_export] if model_export else []),
             pusher,
             report,
+            *([bulk_inferrer] if bulk_inferrer else []),
             *history.nodes([example_gen, statistics_gen, evaluator, infra_validator, pusher]),
         ],
         enable_cache=True,

@@ -10,6 +10,7 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
 from tfx.types import Artifact, artifact_utils, standard_artifacts, standard_component_specs
 
+from components.bulk_inferrer import executor as bulk_inferrer
 from components.data_report.component import DataReportPage
 from components.evaluator.evaluation import Evaluation, read_evaluation
 from components.example_validator.anomalies import sentences
@@ -37,6 +38,7 @@ RESULT_TYPES = {
         ExportedModels,
         RunReport,
         standard_artifacts.PushedModel,
+        standard_artifacts.InferenceResult,
     )
 }
 """The artifacts that tell what a run came to, by the name of their type."""
@@ -70,6 +72,8 @@ class RunResult:
     """The page that tells why; None if there are none."""
     exports: tuple[ExportedModel, ...] = ()
     """What became of the other formats that were asked for."""
+    predictions: Path | None = None
+    """The folder of the predicted masks; None if none were asked for, or the model was not blessed."""
     started_from: str | None = None
     """The model whose weights training started from, of those that the pipeline has made; None for others."""
 
@@ -96,6 +100,7 @@ def result_of(artifacts: Mapping[str, Artifact], started_from: str | None) -> Ru
     quarantined = {problem.entry for problem in problem_page.read(str(problems))}
     pushed = artifacts["PushedModel"]
     exports = artifacts.get(ExportedModels.TYPE_NAME)
+    inference = artifacts.get("InferenceResult")
     return RunResult(
         pictures=_pictures(artifacts["ExampleStatistics"]),
         spans=artifacts["Examples"].get_string_custom_property(driver.SPANS),
@@ -113,6 +118,9 @@ def result_of(artifacts: Mapping[str, Artifact], started_from: str | None) -> Ru
         quarantined=len(quarantined),
         problem_page=problems / PAGE_FILE if quarantined else None,
         exports=read_exports(exports.uri) if exports else (),
+        predictions=(
+            Path(inference.uri) if inference and inference.get_int_custom_property(bulk_inferrer.PREDICTED) else None
+        ),
         started_from=started_from,
     )
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from PIL import Image
 from components.pusher.versions import SAVED_MODEL_FILE, PushError, current_version
 from trainer import features, files
 from trainer.labels import LABELS_FILE, Labels, read_labels
+from trainer.tensorflow_errors import in_words
 
 WANTED = "wanted is a SavedModel that this pipeline has pushed, such as runs/demo/serving_model/1790000000"
 
@@ -78,22 +79,12 @@ class Model:
         try:
             result = self.signature(features.SERVING_SIGNATURE)(tf.constant(encoded, tf.string))
         except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError) as error:
-            raise PictureRefusedError(_told(error.message)) from error
+            raise PictureRefusedError(in_words(error.message)) from error
         masks, pixels = result[features.MASK].numpy(), result[features.CLASS_PIXELS].numpy()
         return [
             Prediction(np.asarray(Image.open(io.BytesIO(mask))), counts)
             for mask, counts in zip(masks, pixels, strict=True)
         ]
-
-
-def _told(message: str) -> str:
-    """What an error of TensorFlow's says, without what is around it: names of nodes, and where they were made."""
-    lines = [line for line in message.partition("[[")[0].splitlines() if line.strip()] or ["it says no more"]
-    told = _NODE.sub("", lines[-1]).strip()
-    return told.removeprefix("assertion failed: [").removesuffix("]") if told.startswith("assertion") else told
-
-
-_NODE = re.compile(r"\{\{[^}]*\}\}")
 
 
 def model_directory(place: str) -> str:
@@ -121,6 +112,63 @@ def model_directory(place: str) -> str:
     raise ModelError(f"{place}: has neither a {SAVED_MODEL_FILE} nor versions that have one; {WANTED}")
 
 
+@dataclass(frozen=True)
+class FetchedModel:
+    """A SavedModel on this machine."""
+
+    place: str
+    """Path or URI of the version."""
+    folder: str
+    """Where it is on this machine."""
+    labels: Labels
+    """What its classes mean."""
+
+
+@contextmanager
+def fetched_model(place: str) -> Iterator[FetchedModel]:
+    """Brings a SavedModel to this machine, where it is until the end.
+
+    Args:
+        place: as for `model_directory`.
+
+    Raises:
+        ModelError: there is none, or it does not say what its classes mean.
+    """
+    directory = model_directory(place)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            local = files.fetched(directory, folder)
+        except OSError as error:
+            raise ModelError(f"{directory}: cannot be read: {error.strerror or error}") from error
+        labels = read_labels(local)
+        if labels is None:
+            raise ModelError(f"{directory}: has no sound {LABELS_FILE}, which says what its classes mean; {WANTED}")
+        yield FetchedModel(directory, local, labels)
+
+
+def loaded_model(fetched: FetchedModel, load: Callable[[], Any], signature: str) -> Model:
+    """Loads a SavedModel, and makes sure that it can be used.
+
+    Args:
+        fetched: where it is.
+        load: has TensorFlow load it.
+        signature: that it must have.
+
+    Raises:
+        ModelError: TensorFlow cannot load it, or it lacks the signature.
+    """
+    # Only now: it takes seconds.
+    import tensorflow as tf
+
+    try:
+        loaded = load()
+    except (OSError, ValueError, KeyError, AttributeError, RuntimeError, tf.errors.OpError) as error:
+        raise ModelError(f"{fetched.place}: TensorFlow cannot load it: {in_words(str(error))}; {WANTED}") from error
+    model = Model(fetched.place, fetched.labels, loaded)
+    model.signature(signature)
+    return model
+
+
 def open_model(place: str, signature: str = features.SERVING_SIGNATURE) -> Model:
     """Loads a SavedModel, and makes sure that it can be used.
 
@@ -132,22 +180,7 @@ def open_model(place: str, signature: str = features.SERVING_SIGNATURE) -> Model
         ModelError: there is none, TensorFlow cannot load it, it does not say what its classes mean, or it lacks the
             signature.
     """
-    directory = model_directory(place)
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            local = files.fetched(directory, folder)
-        except OSError as error:
-            raise ModelError(f"{directory}: cannot be read: {error.strerror or error}") from error
-        labels = read_labels(local)
-        if labels is None:
-            raise ModelError(f"{directory}: has no sound {LABELS_FILE}, which says what its classes mean; {WANTED}")
-        # Only now: it takes seconds.
+    with fetched_model(place) as fetched:
         import tensorflow as tf
 
-        try:
-            loaded = tf.saved_model.load(local)
-        except (OSError, ValueError, KeyError, AttributeError, RuntimeError, tf.errors.OpError) as error:
-            raise ModelError(f"{directory}: TensorFlow cannot load it: {_told(str(error))}; {WANTED}") from error
-    model = Model(directory, labels, loaded)
-    model.signature(signature)
-    return model
+        return loaded_model(fetched, lambda: tf.saved_model.load(fetched.folder), signature)

@@ -19,6 +19,17 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
+def each_once(values: tuple) -> tuple:
+    """The values as they are, for pydantic's `AfterValidator`.
+
+    Raises:
+        ValueError: one stands twice.
+    """
+    if len(set(values)) < len(values):
+        raise ValueError("each is wanted once")
+    return values
+
+
 def sections_in(annotation: Any) -> list[type[Section]]:
     """The kinds of sections that a field holds, directly, as one of several kinds, or as the items of a list."""
     if inspect.isclass(annotation) and not get_args(annotation):

@@ -12,6 +12,7 @@ from tensorflow_model_analysis import constants
 
 from components.evaluator.evaluation import PictureScores
 from components.evaluator.slices import slices_of
+from components.shared_model import SharedModel
 from trainer import features
 from trainer.metrics import iou_per_class, mean_iou, number, pixel_accuracy
 
@@ -64,11 +65,12 @@ class CountPixels(beam.PTransform):
 class _Count(beam.DoFn):
     def __init__(self, models: Models, class_names: tuple[str, ...]):
         self._models = models
+        self._shared = [SharedModel(folder) for folder in models.folders]
         self._class_names = class_names
 
     def setup(self) -> None:
         # The loaded models are kept, since their functions die with them.
-        self._loaded = [tf.saved_model.load(folder) for folder in self._models.folders]
+        self._loaded = [model.load() for model in self._shared]
         self._signatures = [model.signatures[features.CONFUSION_SIGNATURE] for model in self._loaded]
 
     def process(self, batch: list[bytes]) -> Iterator[dict]:

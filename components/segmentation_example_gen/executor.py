@@ -27,6 +27,7 @@ from components.segmentation_example_gen.pairs import Pair, Sample, problems_of,
 from components.segmentation_example_gen.problems import DataError, Problem
 from components.segmentation_example_gen.quarantine import quarantine
 from components.segmentation_example_gen.sources import DATA
+from components.tf_example import to_tf_example
 from trainer import features
 from trainer.files import name
 from trainer.labels import IGNORE_LABEL, Labels
@@ -139,7 +140,7 @@ def to_example(pair: Pair, sample: Sample, labels: Labels) -> tf.train.Example:
         values[features.SPAN] = pair.span
     if sample.mask is not None:
         values |= _label_features(sample.mask, labels)
-    return tf.train.Example(features=tf.train.Features(feature={key: _feature(value) for key, value in values.items()}))
+    return to_tf_example(values)
 
 
 def _label_features(mask: np.ndarray, labels: Labels) -> Mapping[str, Any]:
@@ -158,11 +159,3 @@ def _label_features(mask: np.ndarray, labels: Labels) -> Mapping[str, Any]:
         features.LABEL_CLASS_COUNT: len(present),
         **{features.label_pixels_of(class_name): count for class_name, count in present.items()},
     }
-
-
-def _feature(value: bytes | int | float | np.ndarray | list[bytes]) -> tf.train.Feature:
-    if isinstance(value, bytes | list):
-        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value] if isinstance(value, bytes) else value))
-    if isinstance(value, float):
-        return tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
-    return tf.train.Feature(int64_list=tf.train.Int64List(value=np.atleast_1d(value)))

@@ -8,6 +8,7 @@ from tfx.components.schema_gen import executor as tfx_schema_gen
 from tfx.components.statistics_gen import stats_artifact_utils
 from tfx.types import standard_component_specs as names
 
+from components.bulk_inferrer import executor as bulk_inferrer
 from components.curated_schema import executor as schema_executor
 from components.evaluator import executor as evaluator
 from components.example_validator import executor as validator
@@ -35,6 +36,14 @@ def test_the_pusher_s_channels():
     assert pusher.BLESSING == names.MODEL_BLESSING_KEY
     assert pusher.INFRA_BLESSING == names.INFRA_BLESSING_KEY
     assert pusher.PUSHED_MODEL == names.PUSHED_MODEL_KEY
+
+
+def test_the_bulk_inferrer_s_channels():
+    assert bulk_inferrer.EXAMPLES == names.EXAMPLES_KEY
+    assert bulk_inferrer.MODEL == names.MODEL_KEY
+    assert bulk_inferrer.BLESSING == names.MODEL_BLESSING_KEY
+    assert bulk_inferrer.INFRA_BLESSING == names.INFRA_BLESSING_KEY
+    assert bulk_inferrer.INFERENCE_RESULT == names.INFERENCE_RESULT_KEY
 
 
 def test_what_the_evaluator_is_given():

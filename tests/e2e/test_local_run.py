@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from components.bulk_inferrer.outputs import MASK_FILES
 from components.model_export.exports import PUSHED_FOLDER
 from pipeline.config import Config, load_config
 from pipeline.results import RunResult
@@ -268,6 +269,22 @@ def test_other_formats_are_pushed_with_the_model(story, first, tmp_path):
         assert export.reason is None
         file = Path(result.pushed_to, PUSHED_FOLDER, export.format, export.file)
         assert file.stat().st_size == export.size_bytes
+
+
+def test_masks_of_a_split_are_predicted_by_a_blessed_model(story, first):
+    import tensorflow as tf
+
+    result, steps = story.run("bulk_inference.splits=[eval]")
+    assert set(steps.worked) - RESOLVERS == {"BulkInferrer", "Report"}
+    files = [str(file) for file in result.predictions.glob(MASK_FILES)]
+    assert sum(1 for _ in tf.data.TFRecordDataset(files, "GZIP")) == result.pictures["eval"]
+
+
+def test_no_masks_are_predicted_by_a_model_that_is_not_blessed(story, first):
+    result, steps = story.run("bulk_inference.splits=[eval]", "eval.min_mean_iou=0.99")
+    assert "BulkInferrer" in steps.worked
+    assert not result.evaluation.blessed
+    assert result.predictions is None
 
 
 def test_a_failing_step_is_named_with_its_own_error(story, tmp_path):

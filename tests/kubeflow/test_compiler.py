@@ -73,6 +73,25 @@ def test_other_formats_are_made_between_the_trainer_and_the_pusher(tasks):
     assert json.loads(formats) == ["litert_int8", "onnx"]
 
 
+def test_masks_are_predicted_by_a_blessed_model_once_it_is_pushed(tasks):
+    assert "BulkInferrer" not in tasks
+    spec = compiled("bulk_inference.splits=[eval]", "kubeflow.steps.BulkInferrer.memory=8Gi").spec
+    task = spec["root"]["dag"]["tasks"]["BulkInferrer"]
+    producers = {key: item["taskOutputArtifact"]["producerTask"] for key, item in task["inputs"]["artifacts"].items()}
+    assert producers == {
+        "examples": "SegmentationExampleGen",
+        "model": "Trainer",
+        "model_blessing": "Evaluator",
+        "infra_blessing": "InfraValidator",
+    }
+    assert "Report" in task["dependentTasks"]
+    assert json.loads(task["inputs"]["parameters"]["splits"]["runtimeValue"]["constant"]) == ["eval"]
+    arguments = spec["deploymentSpec"]["executors"]["exec-BulkInferrer"]["container"]["args"]
+    assert entrypoint.Component.model_validate_json(arguments[1]).beam_pipeline_args == ["--runner=FnApiRunner"]
+    # What comes last must not keep the run's record back.
+    assert "BulkInferrer" not in spec["root"]["dag"]["tasks"]["RunRecord"]["dependentTasks"]
+
+
 def test_both_documents_are_what_kubeflows_protocols_say(package):
     spec = json_format.ParseDict(package.spec, pipeline_spec_pb2.PipelineSpec())
     assert spec.schema_version == "2.1.0"
@@ -92,7 +111,8 @@ def test_nothing_in_it_is_resolved_or_imported(executors):
     assert all(set(executor) == {"container"} for executor in executors.values())
 
 
-def test_our_own_steps_wait_for_no_component_but_themselves(executors):
+def test_our_own_steps_wait_for_no_component_but_themselves():
+    executors = compiled("export.formats=[onnx]", "bulk_inference.splits=[eval]").spec["deploymentSpec"]["executors"]
     steps = [entrypoint.Component.model_validate_json(item["container"]["args"][1]) for item in executors.values()]
     paths = [path for step in steps for path in (step.executor, step.driver) if path and path.startswith("components.")]
     # The Evaluator's is TFX's own but for a detail, and judging takes all that it brings.

@@ -183,7 +183,16 @@ def test_where_a_run_writes_unless_told(file, monkeypatch, tmp_path):
             "export: {formats: [litert_int8, coreml]}",
             "export.formats.1: found 'coreml'; input should be 'litert_float32', 'litert_dynamic', 'litert_float16'",
         ),
-        ("export: {formats: [onnx, onnx]}", "export.formats: found ['onnx', 'onnx']; each format is wanted once"),
+        ("export: {formats: [onnx, onnx]}", "export.formats: found ['onnx', 'onnx']; each is wanted once"),
+        (
+            "bulk_inference: {splits: [eval, eval]}",
+            "bulk_inference.splits: found ['eval', 'eval']; each is wanted once",
+        ),
+        ("bulk_inference: {splits: [val]}", "bulk_inference.splits.0: found 'val'; input should be 'train', 'eval'"),
+        (
+            "bulk_inference: {splits: [eval, test]}",
+            "bulk_inference.splits: found 'test', which data.splits does not have; there are train, eval",
+        ),
         ("export: {max_mean_iou_loss: 1.5}", "export.max_mean_iou_loss: found 1.5"),
         ("eval: {output_stride: 4}", "eval.output_stride: found 4; input should be 8, 16 or 32"),
     ],

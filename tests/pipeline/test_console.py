@@ -60,7 +60,7 @@ def test_without_a_terminal_progress_is_told_in_lines():
     assert lines[-1] == "✓ Trainer                 as before, from the cache"
 
 
-def test_the_table_has_a_row_for_each_other_format():
+def test_the_table_has_a_row_for_each_other_format_and_for_masks():
     result = RunResult(
         pictures={"train": 12},
         spans="",
@@ -71,9 +71,11 @@ def test_the_table_has_a_row_for_each_other_format():
         pushed_to=None,
         pushed_copy=Path("pushed"),
         exports=exports_of(),
+        predictions=Path("masks"),
     )
     shown = io.StringIO()
     print_result(Console(file=shown, width=200), result, [("Trainer", False, 2.0)], 3.0)
     rows = [" ".join(line.split()) for line in shown.getvalue().splitlines()]
     assert "litert_float16 mean IoU 0.6951, the model's 0.7000 on the same 12 pictures; 2.6 MB, 31 ms a picture" in rows
     assert "onnx left out: it could not be made: a|b <c>" in rows
+    assert "the masks masks" in rows

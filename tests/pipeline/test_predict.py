@@ -6,8 +6,10 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ import pytest
 from PIL import Image
 
 from components.segmentation_example_gen.problems import DataError
-from pipeline.picture_arguments import ChosenPicture, check_output, choose
+from pipeline.picture_arguments import ChosenPicture, check_output, choose, choose_examples
 from pipeline.predict import predict
 from pipeline.saved_model import ModelError, PictureRefusedError, model_directory, open_model
 from trainer import features
@@ -50,9 +52,15 @@ def model_folder(tmp_path_factory) -> Path:
             )
             return {features.MASK: mask, features.CLASS_PIXELS: counts}
 
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+        def serve_examples(self, examples):
+            picture = tf.io.FixedLenFeature([], tf.string)
+            return self.serve(tf.io.parse_example(examples, {features.IMAGE_ENCODED: picture})[features.IMAGE_ENCODED])
+
     folder = tmp_path_factory.mktemp("serving_model")
     red = Red()
-    tf.saved_model.save(red, str(folder / "9"), signatures={features.SERVING_SIGNATURE: red.serve})
+    signatures = {features.SERVING_SIGNATURE: red.serve, features.EXAMPLES_SIGNATURE: red.serve_examples}
+    tf.saved_model.save(red, str(folder / "9"), signatures=signatures)
     (folder / "9" / LABELS_FILE).parent.mkdir()
     (folder / "9" / LABELS_FILE).write_text(LABELS.model_dump_json())
     return folder
@@ -265,7 +273,7 @@ def test_a_folder_that_is_no_such_model(model_folder, tmp_path, kind, message):
 
 
 def test_a_model_without_the_signature(model_folder):
-    with pytest.raises(ModelError, match="has no signature 'confusion', its signatures: serving_default"):
+    with pytest.raises(ModelError, match="has no signature 'confusion', its signatures: examples, serving_default"):
         open_model(str(model_folder), features.CONFUSION_SIGNATURE)
 
 
@@ -404,3 +412,124 @@ def test_what_cannot_be_is_refused_before_anything_is_loaded(model_folder, tmp_p
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+# TFRecords.
+
+
+def write_examples(file: Path, *seeds: int | None) -> None:
+    """A TFRecord file of pictures; None is one that is cut off."""
+    import tensorflow as tf
+
+    from components.tf_example import to_tf_example
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tf.io.TFRecordWriter(str(file), "GZIP" if file.suffix == ".gz" else "") as writer:
+        for seed in seeds:
+            content = io.BytesIO()
+            picture_of(mask_of(seed or 0)).save(content, "PNG")
+            encoded = content.getvalue()[: None if seed is not None else 50]
+            values = {features.IMAGE_ENCODED: encoded, features.IMAGE_SOURCE_ID: f"picture {seed}".encode()}
+            writer.write(to_tf_example(values).SerializeToString())
+
+
+def masks_in(folder: Path) -> dict[str, np.ndarray]:
+    """What was written, by the pictures' ids."""
+    import tensorflow as tf
+
+    found = {}
+    for file in folder.glob("predictions-*.tfrecord.gz"):
+        for record in tf.data.TFRecordDataset(str(file), "GZIP").as_numpy_iterator():
+            feature = tf.train.Example.FromString(record).features.feature
+            (picture_id,) = feature[features.IMAGE_SOURCE_ID].bytes_list.value
+            (mask,) = feature[features.LABEL_ENCODED].bytes_list.value
+            found[picture_id.decode()] = np.asarray(Image.open(io.BytesIO(mask)))
+    return found
+
+
+def test_tfrecords_become_tfrecords(model_folder, tmp_path):
+    write_examples(tmp_path / "in/a.tfrecord", 1, 2)
+    write_examples(tmp_path / "in/b.tfrecord.gz", 3)
+    (tmp_path / "out").mkdir()
+    # Of an earlier time, when there were more files.
+    write_examples(tmp_path / "out/predictions-00001-of-00009.tfrecord.gz", 4)
+    done = deeplab(model_folder, "--examples", "in/*", "-o", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"out: masks of 3 pictures of 2 files by {model_folder / '9'}, ")
+    assert done.stderr == ""
+    found = masks_in(tmp_path / "out")
+    assert found.keys() == {"picture 1", "picture 2", "picture 3"}
+    for seed in (1, 2, 3):
+        np.testing.assert_array_equal(found[f"picture {seed}"], mask_of(seed))
+    assert Labels.model_validate_json((tmp_path / "out/labels.json").read_bytes()) == LABELS
+    others = {path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith("predictions-")}
+    assert others == {"labels.json", "problems.jsonl"}
+
+
+def test_a_record_that_is_refused_stops_no_other_and_is_told_at_the_end(model_folder, tmp_path):
+    write_examples(tmp_path / "in.tfrecord", 1, None, 2)
+    done = deeplab(model_folder, "--examples", "in.tfrecord", "-o", "out", "--json", cwd=tmp_path)
+    assert done.returncode == 1
+    report = json.loads(done.stdout)
+    assert (report["model"], report["examples"], report["masks"]) == (str(model_folder / "9"), ["in.tfrecord"], 2)
+    assert 0 < report["seconds"] < 300
+    (failure,) = report["failures"]
+    assert failure["picture"] == "in.tfrecord, record 2"
+    assert failure["reason"] == "picture None: found cut off after 50 bytes; wanted whole JPEGs or PNGs"
+    assert "1 records or files have no masks:\nin.tfrecord, record 2: picture None: found cut off" in done.stderr
+    assert masks_in(tmp_path / "out").keys() == {"picture 1", "picture 2"}
+    (line,) = (tmp_path / "out/problems.jsonl").read_text().splitlines()
+    assert json.loads(line)["pair"] == "picture None"
+
+
+def test_an_interruption_leaves_the_folder_as_it_was(model_folder, tmp_path):
+    write_examples(tmp_path / "once.tfrecord", 1)
+    # So many that they take far longer than it takes to look whether they are at work.
+    (tmp_path / "in.tfrecord").write_bytes((tmp_path / "once.tfrecord").read_bytes() * 100_000)
+    write_examples(tmp_path / "out/predictions-00000-of-00001.tfrecord.gz", 4)
+    command = [DEEPLAB, "predict", model_folder, "--examples", "in.tfrecord", "-o", "out"]
+    process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    waited_until = time.monotonic() + 120
+    while not list(tmp_path.glob("out/.incoming-*/beam-temp-*/*")):
+        assert process.poll() is None and time.monotonic() < waited_until
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert told == "interrupted; no mask is written\n"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["predictions-00000-of-00001.tfrecord.gz"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["-o", "out"], 2, "give either PICTURES or --examples PATTERN"),
+        (["a.png", "--examples", "in.tfrecord", "-o", "out"], 2, "give either PICTURES or --examples PATTERN"),
+        (["--examples", "in.tfrecord", "--overlay", "-o", "out"], 2, "--overlay is for PICTURES"),
+        (["--examples", "in.tfrecord", "--images", "x", "-o", "out"], 2, "--images is for PICTURES"),
+        (["--examples", "gone*", "-o", "out"], 1, "gone*: matches no file; wanted are TFRecords"),
+        (["--examples", "in.tfrecord", "-o", "in.tfrecord"], 1, "in.tfrecord cannot be written"),
+    ],
+)
+def test_what_does_not_go_with_tfrecords(model_folder, tmp_path, arguments, status, message):
+    save(tmp_path / "a.png")
+    write_examples(tmp_path / "in.tfrecord", 1)
+    done = deeplab(model_folder, *arguments, cwd=tmp_path)
+    assert done.returncode == status
+    assert message in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_tfrecord_that_is_read_is_replaced(tmp_path):
+    file = tmp_path / "predictions-00000-of-00001.tfrecord.gz"
+    write_examples(file, 1)
+    with pytest.raises(DataError, match="would be replaced by the masks of its pictures; use another -o"):
+        choose_examples(f"{tmp_path}/*", str(tmp_path))
+    assert choose_examples(f"{tmp_path}/*", str(tmp_path / "out")) == [str(file)]
+
+
+@pytest.mark.parametrize(("pattern", "output"), [("gs://bucket/*", "out"), ("in/*", "s3://bucket/out")])
+def test_tfrecords_are_of_this_machine(pattern, output):
+    with pytest.raises(DataError, match=r"://bucket/.*: TFRecords are read from this machine and written to it"):
+        choose_examples(pattern, output)

@@ -1,0 +1,1 @@
+"""Predicts the masks of whole TFRecords."""

@@ -1,0 +1,66 @@
+"""Predicts the pictures of TFRecords by Beam on this machine."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from components.bulk_inferrer.inference import Inference, predict_masks
+from components.bulk_inferrer.outputs import MASK_FILES
+from components.shared_model import SharedModel
+from pipeline.beam_section import Beam
+from pipeline.saved_model import fetched_model, loaded_model
+from trainer import features, files
+
+
+@dataclass(frozen=True)
+class PredictedExamples:
+    """What has become of the pictures."""
+
+    model: str
+    """Path or URI of the version that was asked."""
+    inference: Inference
+    seconds: float
+    """That Beam took for all of them; the loading of the model is not in it."""
+
+
+def predict_examples(place: str, paths: list[str], output: str) -> PredictedExamples:
+    """Predicts TFRecords, and writes what `predict_masks` says. Masks that are in the folder already are replaced
+    once all are there.
+
+    Args:
+        place: of a model, as for `open_model`.
+        paths: of TFRecord files.
+        output: folder of this machine, which is made.
+
+    Raises:
+        ModelError: there is no model that could be used.
+        OSError: the output folder cannot be written.
+        KeyboardInterrupt: somebody stopped it; the folder is as it was.
+    """
+    Path(output).mkdir(parents=True, exist_ok=True)
+    with fetched_model(place) as fetched, tempfile.TemporaryDirectory(prefix=files.INCOMING, dir=output) as incoming:
+        shared = SharedModel(fetched.folder)
+        # As long as it is kept, Beam's steps, which run in this process, get the same.
+        model = loaded_model(fetched, shared.load, features.EXAMPLES_SIGNATURE)
+        started = time.perf_counter()
+        pipeline = beam.Pipeline(options=PipelineOptions(list(Beam().pipeline_args)))
+        try:
+            inference = predict_masks(pipeline, paths, shared, incoming)
+        except RuntimeError as error:
+            # Beam makes such an error of whatever ends a step.
+            if str(error).startswith(KeyboardInterrupt.__name__):
+                raise KeyboardInterrupt from error
+            raise
+        seconds = time.perf_counter() - started
+        # There may have been more of them.
+        for file in Path(output).glob(MASK_FILES):
+            file.unlink()
+        for file in Path(incoming).iterdir():
+            file.rename(Path(output, file.name))
+        return PredictedExamples(model.place, inference, seconds)
