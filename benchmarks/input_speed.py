@@ -376,7 +376,7 @@ def print_step(size: int, batch: int, rounds: int) -> None:
     steps, augmentations = {}, {}
     network = with_tensorflow_kernels(deeplabv3plus(BACKBONE, NNArch(image_size=size), Hps()))
     for name, settings in (("as by default", Augmentation()), ("all of it", everything)):
-        training = AugmentedTraining(network, settings, BACKBONES[BACKBONE].normalisation, in_one_loop)
+        training = AugmentedTraining(network, settings, BACKBONES[BACKBONE].normalisation, compiled=in_one_loop)
         training.compile(optimizer=optimizer(Hps(), 30_000), loss=cross_entropy, jit_compile=False)
         training.optimizer.build(training.trainable_variables)
         step = tf.function(training.train_step)

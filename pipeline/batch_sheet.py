@@ -76,12 +76,23 @@ def batch(config: Config, dataset: DataSet, step: int) -> list[ShownPicture]:
 
     normalisation = BACKBONES[settings.base_model].normalisation
     crop = settings.training_arch.image_size
-    change = in_one_loop(partial(augment, size=crop, settings=settings.augmentation, normalisation=normalisation))
-    parts = settings.hps.micro_batches
-    draws = tf.concat(
-        [augmentation_draws(len(chosen) // parts, settings.seed, step * parts + part) for part in range(parts)], axis=0
+    change = in_one_loop(
+        partial(
+            augment,
+            size=crop,
+            settings=settings.augmentation,
+            normalisation=normalisation,
+            background=settings.labels.background,
+        )
     )
-    images, augmented = change(tf.stack(canvases), tf.stack(labels), tf.stack(contents), draws)
+    parts = settings.hps.micro_batches
+    share = len(chosen) // parts
+    changed = []
+    for part in range(parts):
+        of_it = slice(part * share, (part + 1) * share)
+        batch = (tf.stack(each[of_it]) for each in (canvases, labels, contents))
+        changed.append(change(*batch, augmentation_draws(share, settings.seed, step * parts + part)))
+    images, augmented = (tf.concat(each, axis=0) for each in zip(*changed, strict=True))
     pixels = np.round(images.numpy() * normalisation.scale + normalisation.mean).clip(0, 255).astype(np.uint8)
     return [
         ShownPicture(pair.id, canvas.numpy()[:height, :width], image, label)

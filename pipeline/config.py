@@ -33,6 +33,7 @@ from pipeline.infra_validation_section import InfraValidation
 from pipeline.kubeflow_section import ROOT_SCHEMES, Kubeflow
 from pipeline.seed_config import from_seed, is_seed_config
 from trainer.files import is_remote
+from trainer.labels import BACKGROUND
 from trainer.section import Integer, Positive, Section, sections_in
 from trainer.settings import (
     EARLIER_MODELS,
@@ -150,6 +151,15 @@ class Config(Section):
             raise ValueError(
                 f"bulk_inference.splits: found {unknown[0]!r}, which data.splits does not have; there are "
                 f"{', '.join(there)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _objects_can_be_told_from_background(self) -> Config:
+        if self.augmentation.copy_paste and BACKGROUND not in self.data.labels.names:
+            raise ValueError(
+                f"augmentation.copy_paste pastes what is not the class {BACKGROUND}, and data.labels has no class of "
+                "that name; leave copy_paste out, or name the class so"
             )
         return self
 

@@ -1,6 +1,6 @@
 """From the bytes of a batch to what the network reads, in pure Keras: it runs where the model runs.
 
-Scale, crop, flip and rotation are one resampling, and what colours become is linear in them.
+Scale, crop, flip and rotation are one resampling, what colours become is linear in them, and objects are pasted last.
 """
 
 from __future__ import annotations
@@ -14,16 +14,28 @@ from trainer.labels import IGNORE_LABEL
 from trainer.model.backbones import Normalisation
 from trainer.settings import Augmentation
 
-DRAWS = 9
+DRAWS = 10
 """Uniform random numbers that one picture takes, whatever is switched on, so that each keeps its meaning: scale, flip,
-vertical and horizontal position, rotation, brightness, contrast, saturation, hue."""
-_SCALE, _FLIP, _VERTICAL, _HORIZONTAL, _ROTATION, _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE = range(DRAWS)
+vertical and horizontal position, rotation, brightness, contrast, saturation, hue, paste."""
+_SCALE, _FLIP, _VERTICAL, _HORIZONTAL, _ROTATION, _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE, _PASTE = range(DRAWS)
 
 _MID_GREY = 127.5
 
 
-def augment(canvases, labels, content_sizes, draws, *, size: int, settings: Augmentation, normalisation: Normalisation):
+def augment(
+    canvases,
+    labels,
+    content_sizes,
+    draws,
+    *,
+    size: int,
+    settings: Augmentation,
+    normalisation: Normalisation,
+    background: int = IGNORE_LABEL,
+):
     """Scales, turns and flips each picture, cuts a canvas out of the result, changes its colours and normalises it.
+
+    Then the objects of the picture before it in the batch may be pasted onto it.
 
     A picture that is smaller than the canvas after scaling lies somewhere inside it. Pictures are interpolated
     bilinearly, masks take the nearest pixel; what lies outside the picture is 0 (the mean) and `IGNORE_LABEL`.
@@ -36,6 +48,7 @@ def augment(canvases, labels, content_sizes, draws, *, size: int, settings: Augm
         size: side T of the square, pixels.
         settings: what to draw from.
         normalisation: the backbone's.
+        background: the label of what is no object, for `copy_paste`.
 
     Returns:
         Images float32[N, T, T, 3] and labels int32[N, T, T].
@@ -48,7 +61,11 @@ def augment(canvases, labels, content_sizes, draws, *, size: int, settings: Augm
         pixels = _distorted(pixels, coverage, draws, settings)
     # Where the picture covers a part of a pixel only, at its rim, the rest is the mean, which is 0 afterwards.
     images = (pixels - coverage * _mean(normalisation)) * _factor(normalisation)
-    return images, _nearest(labels, content_sizes, places)
+    labels, inside = _nearest(labels, content_sizes, places)
+    if settings.copy_paste:
+        objects, is_pasted_onto = inside & (labels != background), draws[:, _PASTE] < settings.copy_paste
+        images, labels = _pasted(images, labels, objects, is_pasted_onto)
+    return images, labels
 
 
 def normalised(canvases, content_sizes, normalisation: Normalisation):
@@ -140,10 +157,10 @@ def _interpolated(canvases, content_sizes, places):
 
 
 def _nearest(labels, content_sizes, places):
-    """The pixel that each place lies in, int32[N, T, T], `IGNORE_LABEL` outside the picture."""
+    """The pixel that each place lies in, int32[N, T, T], `IGNORE_LABEL` outside; and whether it is inside, bool."""
     rows, columns = (ops.cast(ops.floor(place + 0.5), "int32") for place in places)
     value, inside = _at(labels, content_sizes, rows, columns)
-    return ops.where(inside, ops.cast(value, "int32"), IGNORE_LABEL)
+    return ops.where(inside, ops.cast(value, "int32"), IGNORE_LABEL), inside
 
 
 def _at(canvases, content_sizes, rows, columns):
@@ -199,6 +216,26 @@ def _distorted(pixels, coverage, draws, settings: Augmentation):
     colours = grey + along * (pixels - grey) + across * turned
     added = _each((1 - contrast) * _MID_GREY + brightness, 4)
     return ops.clip(_each(contrast, 4) * colours + coverage * added, 0, coverage * 255)
+
+
+def _pasted(images, labels, objects, is_pasted_onto):
+    """Each picture under the objects of the one before it in the batch; before the first comes the last.
+
+    Copy-paste (arXiv:2012.07177) with semantic masks: all objects of a picture go together. Their ignored rim goes with
+    them, so that the seam counts as little as a boundary within a photograph.
+
+    Args:
+        images: float32[N, T, T, 3].
+        labels: int32[N, T, T].
+        objects: bool[N, T, T], where they are.
+        is_pasted_onto: bool[N], whether a picture takes the objects.
+
+    Returns:
+        Images and labels.
+    """
+    images_above, labels_above, objects = (ops.roll(array, 1, axis=0) for array in (images, labels, objects))
+    covered = objects & _each(is_pasted_onto, 3)
+    return ops.where(ops.expand_dims(covered, 3), images_above, images), ops.where(covered, labels_above, labels)
 
 
 def _signed(draw):

@@ -300,7 +300,7 @@ def _compiled(
     hps, options = settings.hps, settings.train
     normalisation = BACKBONES[settings.base_model].normalisation
     # Outside of the scope, or Keras would take a batch for itself to build what is built already.
-    training = AugmentedTraining(network, settings.augmentation, normalisation, in_one_loop)
+    training = AugmentedTraining(network, settings.augmentation, normalisation, settings.labels.background, in_one_loop)
     replicas = strategy.num_replicas_in_sync
     with strategy.scope():
         training.compile(

@@ -389,6 +389,9 @@ class Augmentation(Section):
     """The distance from grey of the same brightness is multiplied by 1 - saturation to 1 + saturation. 0: off."""
     hue: Annotated[Number, Field(ge=0, le=180)] = 0.0
     """Largest angle, degrees, by which colours are turned about grey, either way. 0: off."""
+    copy_paste: Annotated[Number, Field(ge=0, le=1)] = 0.0
+    """Probability that the objects of another picture of the batch are pasted onto a picture, all that is not the class
+    `background`. With several devices the other picture is of the same device's share. 0: off."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Augmentation:

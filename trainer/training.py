@@ -9,6 +9,7 @@ from functools import partial
 import keras
 
 from trainer.augmentation import augment
+from trainer.labels import IGNORE_LABEL
 from trainer.model.backbones import Normalisation
 from trainer.model.weights import leaves
 from trainer.settings import Augmentation
@@ -23,6 +24,7 @@ class AugmentedTraining(keras.Model):
         network: images to logits.
         augmentation: what to draw from.
         normalisation: the backbone's.
+        background: the label of what is no object.
         compiled: makes a faster function of the augmentation.
     """
 
@@ -31,12 +33,19 @@ class AugmentedTraining(keras.Model):
         network: keras.Model,
         augmentation: Augmentation,
         normalisation: Normalisation,
+        background: int = IGNORE_LABEL,
         compiled: Callable[[Callable], Callable] = lambda function: function,
     ):
         super().__init__(name="training")
         self.network = network
-        size = network.input_shape[1]
-        self._augment = compiled(partial(augment, size=size, settings=augmentation, normalisation=normalisation))
+        change = partial(
+            augment,
+            size=network.input_shape[1],
+            settings=augmentation,
+            normalisation=normalisation,
+            background=background,
+        )
+        self._augment = compiled(change)
 
     def call(self, images, training=None):
         """float32[N, S, S, 3] -> logits float32[N, S, S, C]."""
