@@ -8,6 +8,9 @@ The network is MobileNetV2 with random weights, exported as the Trainer exports 
   picture takes is the difference between the larger and the smaller number, so that nothing of the start is in it.
 - "bare" is the network inside the same SavedModel, on canvases that lie in memory, one by one as the signature runs it.
 - "counts" are the confusion matrix and the boundary counts alone, at the label's own size.
+- "logits" is TensorFlow Model Analysis as its examples use it, on the same TFRecords and the same network: predictions
+  are what the model says, here logits on the canvas, labels are a feature, and a metric gets to see both. It counts no
+  boundaries, and needs labels of one size as plain numbers in the examples, which ours are not.
 
 CPU time is that of all threads of the process. Memory is the process's largest.
 """
@@ -41,6 +44,9 @@ def main() -> None:
     parser.add_argument("devkit", type=Path)
     parser.add_argument("--size", type=int, default=513, help="side of the canvas, pixels")
     parser.add_argument("--pictures", type=int, nargs=2, default=(300, 1219), metavar="N")
+    parser.add_argument(
+        "--logits-pictures", type=int, nargs="*", default=(20, 60), metavar="N", help="none leaves that table out"
+    )
     parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
@@ -58,6 +64,9 @@ def main() -> None:
         bare.append(run("bare", folder, BARE_PICTURES))
         counts = run("counts", folder, BARE_PICTURES)
         print_tables(bare, small, large, counts)
+        if options.logits_pictures:
+            few, many = sorted(options.logits_pictures)
+            print_costs("logits as predictions", run("logits", folder, few), run("logits", folder, many))
 
 
 def run(work: str, folder: Path, pictures: int, devkit: Path | None = None) -> dict[str, Any]:
@@ -70,14 +79,23 @@ def run(work: str, folder: Path, pictures: int, devkit: Path | None = None) -> d
     return json.loads(finished.stdout.splitlines()[-1])
 
 
-def print_tables(bare: list[dict], small: dict, large: dict, counts: dict) -> None:
-    """Prints what the Evaluator takes."""
-    print("\n| Evaluator | pictures | by the clock, s | CPU time, s | largest memory, MiB |")
+def print_costs(name: str, small: dict, large: dict) -> tuple[float, float]:
+    """Prints what evaluations take, and returns the seconds of a further picture by the clock and of the CPUs."""
+    print(f"\n| {name} | pictures | by the clock, s | CPU time, s | largest memory, MiB |")
     print("|---|---|---|---|---|")
     for line in (small, large):
         print(f"| | {line['pictures']} | {line['seconds']:.1f} | {line['cpu']:.1f} | {line['memory']:.0f} |")
     more = large["pictures"] - small["pictures"]
     clock, cpu = ((large[key] - small[key]) / more for key in ("seconds", "cpu"))
+    start = small["seconds"] - small["pictures"] * clock
+    print(f"\na further picture: {1000 * clock:.1f} ms by the clock, {1000 * cpu:.1f} ms of CPU time; ", end="")
+    print(f"start-up, loading the model included: {start:.1f} s", flush=True)
+    return clock, cpu
+
+
+def print_tables(bare: list[dict], small: dict, large: dict, counts: dict) -> None:
+    """Prints what the Evaluator takes."""
+    clock, cpu = print_costs("Evaluator", small, large)
     bare_clock, bare_cpu = (sum(line[key] for line in bare) / len(bare) for key in ("seconds", "cpu"))
     print("\n| per picture, ms | by the clock | CPU time |")
     print("|---|---|---|")
@@ -88,10 +106,9 @@ def print_tables(bare: list[dict], small: dict, large: dict, counts: dict) -> No
     )
     print(f"\nEvaluator / bare: {clock / bare_clock:.2f} by the clock, {cpu / bare_cpu:.2f} by CPU time; ", end="")
     print(
-        f"counts / bare: {counts['seconds'] / bare_clock:.1%} by the clock, {counts['cpu'] / bare_cpu:.1%} by CPU time"
+        f"counts / bare: {counts['seconds'] / bare_clock:.1%} by the clock, {counts['cpu'] / bare_cpu:.1%} by CPU time",
+        flush=True,
     )
-    start = small["seconds"] - small["pictures"] * clock
-    print(f"start-up, loading the model included: {start:.1f} s", flush=True)
 
 
 def prepare(folder: Path, size: int) -> dict:
@@ -207,6 +224,90 @@ def counts(folder: Path, pictures: int) -> dict:
     return {key: taken[key] / pictures for key in ("seconds", "cpu")}
 
 
+def logits(folder: Path, pictures: int) -> dict:
+    """TensorFlow Model Analysis with the network's logits as predictions."""
+    import apache_beam as beam
+    import numpy as np
+    import tensorflow as tf
+    import tensorflow_model_analysis as tfma
+    from tensorflow_model_analysis.metrics import metric_types
+    from tensorflow_model_analysis.proto import config_pb2
+
+    from trainer import features
+    from trainer.labels import IGNORE_LABEL
+    from trainer.metrics import mean_iou
+    from trainer.preprocessing import decode_label
+
+    label_key = "label"
+    model = tf.saved_model.load(str(folder / "model" / "Format-Serving"))
+    size = model._logits.concrete_functions[0].inputs[0].shape[0]
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+    def predict(examples):
+        encoded = tf.io.parse_example(examples, {features.IMAGE_ENCODED: tf.io.FixedLenFeature([], tf.string)})
+        canvases = model._transform({key: value[:, tf.newaxis] for key, value in encoded.items()})[features.IMAGE]
+        return {"logits": tf.map_fn(model._logits, canvases, parallel_iterations=1)}
+
+    module = tf.Module()
+    module.model = model
+    exported = str(folder / "logits-model")
+    tf.saved_model.save(module, exported, signatures={"serving_default": predict})
+
+    examples = str(folder / f"labelled-{pictures}")
+    with tf.io.TFRecordWriter(examples) as writer:
+        for record in records(folder, pictures):
+            example = tf.train.Example.FromString(record)
+            encoded = example.features.feature[features.LABEL_ENCODED].bytes_list.value[0]
+            label = tf.squeeze(decode_label(encoded)).numpy()
+            canvas = np.full((size, size), IGNORE_LABEL)
+            height, width = np.minimum(label.shape, size)
+            canvas[:height, :width] = label[:height, :width]
+            example.features.feature[label_key].int64_list.value.extend(canvas.ravel())
+            writer.write(example.SerializeToString())
+
+    class Confusion(beam.CombineFn):
+        def create_accumulator(self):
+            return np.zeros((21, 21), np.int64)
+
+        def add_input(self, accumulator, element):
+            label, predicted = element.label.ravel(), element.prediction.argmax(-1).ravel()
+            valid = label != IGNORE_LABEL
+            return accumulator + np.bincount(label[valid] * 21 + predicted[valid], minlength=441).reshape(21, 21)
+
+        def merge_accumulators(self, accumulators):
+            return sum(accumulators)
+
+        def extract_output(self, accumulator):
+            return {metric_types.MetricKey("mean_iou"): float(mean_iou(accumulator))}
+
+    # The name must be none that Keras has.
+    class MeanIoUOfLogits(metric_types.Metric):
+        def __init__(self, name="mean_iou"):
+            computation = metric_types.MetricComputation([metric_types.MetricKey(name)], None, Confusion())
+            super().__init__(lambda **_: [computation], name=name)
+
+    metric_types.register_metric(MeanIoUOfLogits)
+    config = config_pb2.EvalConfig(
+        model_specs=[
+            config_pb2.ModelSpec(label_key=label_key, prediction_key="logits", signature_name="serving_default")
+        ],
+        slicing_specs=[config_pb2.SlicingSpec()],
+    )
+    config.metrics_specs.extend(tfma.metrics.specs_from_metrics([MeanIoUOfLogits()], include_example_count=False))
+    return {
+        "pictures": pictures,
+        **measured(
+            lambda: tfma.run_model_analysis(
+                tfma.default_eval_shared_model(exported, eval_config=config, tags=[tf.saved_model.SERVING]),
+                config,
+                data_location=examples,
+                output_path=str(folder / f"logits-{pictures}"),
+                pipeline_options=beam.options.pipeline_options.PipelineOptions(["--runner=FnApiRunner"]),
+            )
+        ),
+    }
+
+
 def measured(function) -> dict[str, float]:
     """Seconds by the clock and of the CPUs, and the process's largest memory in MiB."""
     began, cpu = time.monotonic(), time.process_time()
@@ -218,7 +319,7 @@ def measured(function) -> dict[str, float]:
     }
 
 
-WORKERS = {"prepare": prepare, "evaluator": evaluator, "bare": bare, "counts": counts}
+WORKERS = {"prepare": prepare, "evaluator": evaluator, "bare": bare, "counts": counts, "logits": logits}
 
 if __name__ == "__main__":
     main()
