@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,8 @@ from trainer import features, files
 from trainer.counts import boundary_counts, confusion_matrix
 from trainer.labels import Labels
 from trainer.metrics import (
-    BOUNDARY_COUNTS,
     OVERALL_METRICS,
+    Counts,
     boundary_iou_name,
     iou_name,
     metric_names,
@@ -34,33 +34,24 @@ from trainer.settings import OutputStride
 from trainer.signatures import read_network
 
 
-@dataclass
-class Counts:
-    """Sums over the pictures that were judged."""
+@dataclass(frozen=True)
+class Judgement:
+    """What is known of the pairs that the judge has seen."""
 
     labels: Labels
-    images: int = 0
-    confusion_matrix: np.ndarray = field(init=False)
-    """int64[C, C]."""
-    boundary: np.ndarray = field(init=False)
-    """int64[C, B]."""
-    problems: list[Problem] = field(default_factory=list)
-    """Of the pairs that could not be judged."""
-
-    def __post_init__(self) -> None:
-        classes = len(self.labels.classes)
-        self.confusion_matrix = np.zeros((classes, classes), np.int64)
-        self.boundary = np.zeros((classes, len(BOUNDARY_COUNTS)), np.int64)
+    counts: Counts
+    problems: tuple[Problem, ...]
+    """Of those that could not be judged."""
 
     def as_dict(self) -> dict:
         """What is told of it, for JSON; None where nothing was counted."""
-        values = metric_values(self.confusion_matrix, self.boundary)
+        values = metric_values(self.counts.confusion_matrix, self.counts.boundary)
         found = {name: number(value) for name, value in zip(metric_names(self.labels.names), values, strict=True)}
         return {
             **{name: found[name] for name in OVERALL_METRICS},
             "iou": {name: found[iou_name(name)] for name in self.labels.names},
             "boundary_iou_per_class": {name: found[boundary_iou_name(name)] for name in self.labels.names},
-            "images": self.images,
+            "images": self.counts.pictures,
         }
 
 
@@ -75,8 +66,8 @@ class Judge:
         """
         raise NotImplementedError
 
-    def __call__(self, pair: Pair, sample: Sample, labels: Labels) -> tuple[np.ndarray, np.ndarray]:
-        """A confusion matrix int64[C, C], and boundary counts int64[C, B].
+    def __call__(self, pair: Pair, sample: Sample, labels: Labels) -> Counts:
+        """What is counted of it.
 
         Args:
             pair: the picture and its label.
@@ -101,10 +92,10 @@ class AsServed(Judge):
         (prediction,) = self._model.serve([sample.picture.encoded])
         return prediction.mask
 
-    def __call__(self, pair: Pair, sample: Sample, labels: Labels) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, pair: Pair, sample: Sample, labels: Labels) -> Counts:
         example = to_example(pair, sample, labels)
         counts = self._confusion(examples=tf.constant([example.SerializeToString()]))
-        return counts[features.CONFUSION_MATRIX][0].numpy(), counts[features.BOUNDARY_COUNTS][0].numpy()
+        return Counts(1, counts[features.CONFUSION_MATRIX][0].numpy(), counts[features.BOUNDARY_COUNTS][0].numpy())
 
 
 class Rebuilt(Judge):
@@ -146,8 +137,8 @@ class Rebuilt(Judge):
         return self._network.class_indices(pixels, tf.constant(sample.mask.shape)).numpy()
 
 
-def evaluate(judge: Judge, pairs: Iterable[Pair], labels: Labels, pictures: Path | None = None) -> Iterator[Counts]:
-    """Judges one pair after the other; what was counted so far is yielded after each.
+def evaluate(judge: Judge, pairs: Iterable[Pair], labels: Labels, pictures: Path | None = None) -> Iterator[Judgement]:
+    """Judges one pair after the other; what is known so far is yielded after each.
 
     Args:
         judge: counts.
@@ -158,31 +149,29 @@ def evaluate(judge: Judge, pairs: Iterable[Pair], labels: Labels, pictures: Path
     Raises:
         OSError: the folder cannot be written.
     """
-    counts = Counts(labels)
+    counts = Counts.of_none(len(labels.classes))
+    problems: tuple[Problem, ...] = ()
     for pair in pairs:
         try:
             sample = read_pair(pair, labels)
         except DataError as error:
-            counts.problems += error.problems
+            problems += error.problems
         else:
             if pictures is None:
-                matrix, boundary = judge(pair, sample, labels)
+                counts += judge(pair, sample, labels)
             else:
                 # What is drawn is counted, so that the network runs once.
                 prediction = judge.mask(sample)
-                matrix, boundary = _counts(sample, prediction, labels)
+                counts += _counts(sample, prediction, labels)
                 _draw(pictures / f"{pair.id}.png", sample, prediction, labels)
-            counts.confusion_matrix += matrix
-            counts.boundary += boundary
-            counts.images += 1
-        yield counts
+        yield Judgement(labels, counts, problems)
 
 
-def _counts(sample: Sample, prediction: np.ndarray, labels: Labels) -> tuple[np.ndarray, np.ndarray]:
+def _counts(sample: Sample, prediction: np.ndarray, labels: Labels) -> Counts:
     """What the model's signature counts, of a mask that is there."""
     pair = tf.constant(sample.mask, tf.int32), tf.constant(prediction, tf.int32)
     classes = len(labels.classes)
-    return confusion_matrix(*pair, classes).numpy(), boundary_counts(*pair, classes).numpy()
+    return Counts(1, confusion_matrix(*pair, classes).numpy(), boundary_counts(*pair, classes).numpy())
 
 
 def _draw(file: Path, sample: Sample, prediction: np.ndarray, labels: Labels) -> None:

@@ -90,17 +90,17 @@ def evaluate(
                 judge = evaluation.Rebuilt(
                     opened, multi_scale=multi_scale, flip=flip, output_stride=cast(OutputStride | None, output_stride)
                 )
-            counts = _last(evaluation.evaluate(judge, pairs, source.labels, save_pictures), len(pairs), terminal)
+            judgement = _last(evaluation.evaluate(judge, pairs, source.labels, save_pictures), len(pairs), terminal)
     except ModelError as error:
         raise CommandError(str(error)) from error
     except OSError as error:
         raise CommandError(f"{error.filename or save_pictures}: cannot be written ({error.strerror})") from error
     if json_:
-        typer.echo(json.dumps(counts.as_dict(), indent=2))
+        typer.echo(json.dumps(judgement.as_dict(), indent=2))
     else:
-        print_counts(Console(highlight=False, soft_wrap=True), counts.as_dict())
-    if counts.problems:
-        raise DataRefusedError(f"{counts.images} of {len(pairs)} pictures were judged", counts.problems)
+        print_counts(Console(highlight=False, soft_wrap=True), judgement.as_dict())
+    if judgement.problems:
+        raise DataRefusedError(f"{judgement.counts.pictures} of {len(pairs)} pictures were judged", judgement.problems)
 
 
 def _labelled(data: str | None, split: str, config_file: Path | None) -> tuple[Source, str]:

@@ -8,6 +8,7 @@ with a column for each of `BOUNDARY_COUNTS`, summed likewise; `trainer.counts` c
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -39,6 +40,30 @@ BOUNDARY_COUNTS = (
 """What is counted for each class: pixels of the label and of the prediction that lie near the edge of their region,
 and those that both share; pixels of the label's contour, those near which the prediction has one, and the other way
 around."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What is counted of pictures; the sum is that of all of them."""
+
+    pictures: int
+    confusion_matrix: np.ndarray
+    """int64[C, C]."""
+    boundary: np.ndarray
+    """int64[C, B]."""
+
+    @classmethod
+    def of_none(cls, num_classes: int) -> Counts:
+        """Of no picture."""
+        matrix = np.zeros((num_classes, num_classes), np.int64)
+        return cls(0, matrix, np.zeros((num_classes, len(BOUNDARY_COUNTS)), np.int64))
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.pictures + other.pictures,
+            self.confusion_matrix + other.confusion_matrix,
+            self.boundary + other.boundary,
+        )
 
 
 def iou_name(class_name: str) -> str:

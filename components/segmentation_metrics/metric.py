@@ -22,7 +22,7 @@ from tensorflow_model_analysis.metrics.metric_types import (
 from tensorflow_model_analysis.proto.metrics_for_slice_pb2 import MultiClassConfusionMatrixAtThresholds
 
 from trainer import features
-from trainer.metrics import BOUNDARY_COUNTS, metric_names, metric_values
+from trainer.metrics import Counts, metric_names, metric_values
 
 PICTURES = "pictures"
 """The metric that says how many pictures a slice has."""
@@ -68,22 +68,6 @@ def _key(name: str, model_name: str) -> MetricKey:
     return MetricKey(name=name, model_name=model_name, example_weighted=None)
 
 
-class Counts:
-    """Number of pictures, confusion matrix int64[C, C] and boundary counts int64[C, B], which can be added up."""
-
-    def __init__(self, pictures: int, confusion_matrix: np.ndarray, boundary: np.ndarray):
-        self.pictures = pictures
-        self.confusion_matrix = confusion_matrix
-        self.boundary = boundary
-
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(
-            self.pictures + other.pictures,
-            self.confusion_matrix + other.confusion_matrix,
-            self.boundary + other.boundary,
-        )
-
-
 class _SumCounts(beam.CombineFn):
     """Sums the counts of the pictures of a slice."""
 
@@ -92,8 +76,7 @@ class _SumCounts(beam.CombineFn):
         self._num_classes = num_classes
 
     def create_accumulator(self):
-        classes = self._num_classes
-        return Counts(0, np.zeros((classes, classes), np.int64), np.zeros((classes, len(BOUNDARY_COUNTS)), np.int64))
+        return Counts.of_none(self._num_classes)
 
     def add_input(self, accumulator, element):
         counts = element.get_predictions(self._key.model_name)

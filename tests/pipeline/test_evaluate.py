@@ -76,20 +76,20 @@ def pairs(devkit_root):
 
 
 def run(judge, pairs, **options):
-    *_, counts = evaluate(judge, pairs, VOC2012, **options)
-    return counts
+    *_, judgement = evaluate(judge, pairs, VOC2012, **options)
+    return judgement
 
 
 def test_the_numbers_are_those_of_a_plain_count_of_the_served_masks(model, pairs):
-    counts = run(AsServed(model), pairs)
+    judgement = run(AsServed(model), pairs)
     expected = np.zeros((CLASSES, CLASSES), int)
     for pair in pairs:
         sample = read_pair(pair, VOC2012)
         (prediction,) = model.serve([sample.picture.encoded])
         valid = sample.mask != IGNORE_LABEL
         np.add.at(expected, (sample.mask[valid], prediction.mask[valid]), 1)
-    np.testing.assert_array_equal(counts.confusion_matrix, expected)
-    told = counts.as_dict()
+    np.testing.assert_array_equal(judgement.counts.confusion_matrix, expected)
+    told = judgement.as_dict()
     assert told["images"] == len(pairs)
     assert told["mean_iou"] == mean_iou(expected)
     assert set(told["iou"]) == set(VOC2012.names)
@@ -97,7 +97,7 @@ def test_the_numbers_are_those_of_a_plain_count_of_the_served_masks(model, pairs
 
 def test_the_network_built_anew_sees_what_the_served_one_sees(model, pairs):
     rebuilt = Rebuilt(model, multi_scale=False, flip=False, output_stride=None)
-    served, anew = run(AsServed(model), pairs), run(rebuilt, pairs)
+    served, anew = (run(judge, pairs).counts for judge in (AsServed(model), rebuilt))
     assert abs(served.confusion_matrix - anew.confusion_matrix).sum() <= 2e-3 * served.confusion_matrix.sum()
 
 
@@ -126,14 +126,14 @@ def test_more_scales_and_another_stride_give_other_masks_of_the_same_size(model,
 def test_a_pair_that_cannot_be_read_is_named_and_the_others_are_judged(model, devkit_copy):
     pairs = VocData().list_split(str(devkit_copy), "eval").pairs
     Path(pairs[0].image).write_bytes(b"no picture")
-    counts = run(AsServed(model), pairs)
-    assert counts.images == len(pairs) - 1
-    assert [problem.where for problem in counts.problems] == [pairs[0].image]
+    judgement = run(AsServed(model), pairs)
+    assert judgement.counts.pictures == len(pairs) - 1
+    assert [problem.where for problem in judgement.problems] == [pairs[0].image]
 
 
 def test_pictures_are_drawn_side_by_side(model, pairs, tmp_path):
-    counts = run(AsServed(model), pairs[:1], pictures=tmp_path / "drawn")
-    assert counts.as_dict() == run(AsServed(model), pairs[:1]).as_dict()
+    judgement = run(AsServed(model), pairs[:1], pictures=tmp_path / "drawn")
+    assert judgement.as_dict() == run(AsServed(model), pairs[:1]).as_dict()
     drawn = Image.open(tmp_path / "drawn" / f"{pairs[0].id}.png")
     width, height = Image.open(io.BytesIO(read_pair(pairs[0], VOC2012).picture.encoded)).size
     assert drawn.size == (4 * width + 3 * GAP, height)
