@@ -391,7 +391,7 @@ class Augmentation(Section):
     """Largest angle, degrees, by which colours are turned about grey, either way. 0: off."""
     copy_paste: Annotated[Number, Field(ge=0, le=1)] = 0.0
     """Probability that the objects of another picture of the batch are pasted onto a picture, all that is not the class
-    `background`. With several devices the other picture is of the same device's share. 0: off."""
+    `background`. The other picture is of the same device's share, and of the same of `hps.micro_batches`. 0: off."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Augmentation:
