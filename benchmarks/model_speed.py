@@ -45,6 +45,9 @@ PEER_ENCODERS = {"MobileNetV2": "mobilenet_v2", "ResNet50": "resnet50"}
 NUM_CLASSES = 21
 IGNORED_SHARE = 0.05
 WARM_UP_STEPS = 2
+PAGES_KEPT = {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**35)}
+"""Else glibc would give every large tensor back and fault its pages in anew, which on a virtual machine costs more than
+the arithmetic, and PyTorch more than TensorFlow."""
 
 
 @dataclass(frozen=True)
@@ -138,13 +141,17 @@ def started(job: Job) -> Iterator[Worker]:
     """A worker that is ready to run, as a process of its own."""
     # Both sides share a GPU, so neither may reserve all of its memory.
     environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
-    environment |= {"KERAS_BACKEND": job.backend, "TF_CPP_MIN_LOG_LEVEL": "2"}
-    # glibc would give every large tensor back and fault its pages in anew, which on a virtual machine costs more than
-    # the arithmetic, and PyTorch more than TensorFlow.
-    environment |= {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**35)}
+    environment |= {"KERAS_BACKEND": job.backend, "TF_CPP_MIN_LOG_LEVEL": "2", **PAGES_KEPT}
     if job.device == "cpu":
         environment |= {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, __file__, "--worker", json.dumps(asdict(job))]
+    with worker_process(__file__, job, environment) as worker:
+        yield worker
+
+
+@contextlib.contextmanager
+def worker_process(script: str, job: Any, environment: Mapping[str, str]) -> Iterator[Worker]:
+    """A process that runs a benchmark's `--worker` on a job, a dataclass, and has told its facts."""
+    command = [sys.executable, script, "--worker", json.dumps(asdict(job))]
     with (
         tempfile.TemporaryFile("w+") as log,
         subprocess.Popen(
@@ -158,22 +165,28 @@ def started(job: Job) -> Iterator[Worker]:
 
 
 class Worker:
-    """The process that runs `work_for`, seen from this one."""
+    """A process that tells its facts, and may then `take_turns`, seen from this one.
 
-    def __init__(self, job: Job, process: subprocess.Popen, log: IO[str]):
+    Raises:
+        RuntimeError: it ended without an answer; the message is what it logged.
+    """
+
+    def __init__(self, job: Any, process: subprocess.Popen, log: IO[str]):
         self._job = job
         self._process = process
         self._log = log
         self.facts = self._answer()
-        """`libraries`, `device`, `threads`, `size` of the images, `parameters`."""
+        """Of this benchmark: `libraries`, `device`, `threads`, `size` of the images, `parameters`."""
         self.peak = 0.0
         """Largest resident memory so far, MiB."""
+        self.cpu = 0.0
+        """Seconds of CPU time, of all threads, that the last turn took."""
 
     def time(self, steps: int) -> float:
         """Seconds that so many steps take."""
         print(steps, file=self._process.stdin, flush=True)
         answer = self._answer()
-        self.peak = answer["peak"]
+        self.peak, self.cpu = answer["peak"], answer["cpu"]
         return answer["seconds"]
 
     def _answer(self) -> dict:
@@ -185,17 +198,22 @@ class Worker:
 
 
 def work_for(job: Job) -> None:
-    """Prints what the job's side is, then reads numbers of steps, runs them, and prints how long they took."""
+    """Tells what the job's side is, and takes turns."""
     answers, sys.stdout = sys.stdout, sys.stderr  # what a library prints must not be taken for an answer
     run, facts = {"ours": ours, "peer": peer}[job.side](job)
     run(WARM_UP_STEPS)
+    take_turns(run, facts, answers)
+
+
+def take_turns(run: Callable[[int], None], facts: dict, answers: IO[str]) -> None:
+    """Prints the facts, then reads numbers of steps, runs them, and prints what they took."""
     print(json.dumps(facts), file=answers, flush=True)
     for line in sys.stdin:
-        started_at = time.perf_counter()
+        started_at, cpu = time.perf_counter(), time.process_time()
         run(int(line))
-        seconds = time.perf_counter() - started_at
+        seconds, cpu = time.perf_counter() - started_at, time.process_time() - cpu
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps({"seconds": seconds, "peak": peak}), file=answers, flush=True)
+        print(json.dumps({"seconds": seconds, "cpu": cpu, "peak": peak}), file=answers, flush=True)
 
 
 def batch_for(job: Job, size: int) -> tuple[Any, Any]:
