@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 
+from components.bulk_inferrer.outputs import PROBLEMS_FILE
 from pipeline.steps import RESOLVERS
 from trainer.files import is_remote
 from trainer.metrics import MEAN_IOU, OVERALL_METRICS, decimal, words
@@ -222,6 +223,9 @@ def print_result(console: Console, result: RunResult, steps: list[tuple[str, boo
     table.add_row("pushed to", escape(_destination(result)))
     if result.predictions is not None:
         table.add_row("the masks", escape(str(result.predictions)))
+        if result.without_mask:
+            problems = result.predictions / PROBLEMS_FILE
+            table.add_row("[yellow]without masks[/]", escape(f"{result.without_mask} of the records or files, see {problems}"))
     table.add_row("the report", escape(str(result.report)))
     for anomaly in result.anomalies:
         table.add_row("[yellow]anomaly[/]", escape(anomaly))

@@ -74,6 +74,8 @@ class RunResult:
     """What became of the other formats that were asked for."""
     predictions: Path | None = None
     """The folder of the predicted masks; None if none were asked for, or the model was not blessed."""
+    without_mask: int = 0
+    """Pictures, or files that could not be read to the end, that the folder's `PROBLEMS_FILE` names instead."""
     started_from: str | None = None
     """The model whose weights training started from, of those that the pipeline has made; None for others."""
 
@@ -121,6 +123,7 @@ def result_of(artifacts: Mapping[str, Artifact], started_from: str | None) -> Ru
         predictions=(
             Path(inference.uri) if inference and inference.get_int_custom_property(bulk_inferrer.PREDICTED) else None
         ),
+        without_mask=inference.get_int_custom_property(bulk_inferrer.WITHOUT_MASK) if inference else 0,
         started_from=started_from,
     )
 

@@ -154,11 +154,16 @@ def _lovasz_of_class(foreground, probability):
     errors = ops.abs(foreground - probability)
     order = ops.argsort(-errors)
     foreground = ops.take(foreground, order)
-    total = ops.sum(foreground)
-    intersection = total - ops.cumsum(foreground)
-    union = total + ops.cumsum(1 - foreground)
-    jaccard = 1 - intersection / ops.maximum(union, 1e-6)
-    steps = ops.concatenate([jaccard[:1], jaccard[1:] - jaccard[:-1]])
+    # Whole numbers, for float32 counts to 2 ** 24 only.
+    label = ops.cast(foreground, "int32")
+    total = ops.sum(label)
+    intersection, union = (
+        ops.cast(pixels, foreground.dtype)
+        for pixels in (total - ops.cumsum(label), total + ops.cumsum(1 - label))
+    )
+    # How much one pixel more adds to the Jaccard loss, 1 - intersection / union. The difference of two such losses, as
+    # the paper has it, is the same number, but among a million pixels less than float32 tells apart near 1.
+    steps = ops.where(label > 0, 1 / union, intersection / (union * ops.maximum(union - 1, 1.0)))
     # Brought back to the order of the pixels they are the gradient, so that nothing sorted is differentiated.
     gradient = ops.scatter(ops.expand_dims(order, -1), steps, ops.shape(errors))
     return ops.sum(errors * ops.stop_gradient(gradient))

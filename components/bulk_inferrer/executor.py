@@ -27,6 +27,8 @@ INFERENCE_RESULT = "inference_result"
 SPLITS = "splits"
 PREDICTED = "predicted"
 """The result's custom property: 1, or 0 if the model is not good enough to be asked."""
+WITHOUT_MASK = "without_mask"
+"""The result's custom property: of how many pictures there is no mask, or of files that could not be read to the end."""
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -40,8 +42,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     ) -> None:
         """Predicts the masks if all blessings are good that the model has.
 
+        Pictures without a mask are warned of, counted and named in a file: if the step failed, TFX would remove the
+        masks of all others.
+
         Raises:
-            DataError: some pictures have no mask; it has them all. A step that went well would hide that.
+            DataError: there are pictures, and not one of them has a mask.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         result = artifact_utils.get_single_instance(output_dict[INFERENCE_RESULT])
@@ -61,5 +66,9 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         model = SharedModel(path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict[MODEL])))
         inference = predict_masks(self._make_beam_pipeline(), paths, model, result.uri)
         LOGGER.info("%d pictures of %s are predicted", inference.predicted, ", ".join(splits))
+        result.set_int_custom_property(WITHOUT_MASK, len(inference.problems))
         if inference.problems:
-            raise DataError(*inference.problems)
+            error = DataError(*inference.problems)
+            if not inference.predicted:
+                raise error
+            LOGGER.warning("%d of the records or files have no masks:\n%s", len(inference.problems), error)

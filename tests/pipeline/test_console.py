@@ -72,6 +72,7 @@ def test_the_table_has_a_row_for_each_other_format_and_for_masks():
         pushed_copy=Path("pushed"),
         exports=exports_of(),
         predictions=Path("masks"),
+        without_mask=3,
     )
     shown = io.StringIO()
     print_result(Console(file=shown, width=200), result, [("Trainer", False, 2.0)], 3.0)
@@ -79,3 +80,4 @@ def test_the_table_has_a_row_for_each_other_format_and_for_masks():
     assert "litert_float16 mean IoU 0.6951, the model's 0.7000 on the same 12 pictures; 2.6 MB, 31 ms a picture" in rows
     assert "onnx left out: it could not be made: a|b <c>" in rows
     assert "the masks masks" in rows
+    assert "without masks 3 of the records or files, see masks/problems.jsonl" in rows

@@ -20,7 +20,8 @@ def correct_biases(
     """Moves biases so that the outputs of convolutions keep their means when the kernels are rounded.
 
     The few weights of a channel do not round to the same sum, and features behind a ReLU are all positive. So what
-    rounding does to a channel has a mean, which adds up from layer to layer where noise would not.
+    rounding does to a channel has a mean, which adds up from layer to layer where noise would not. A convolution that no
+    batch normalisation follows, as that of the logits, is left as it is.
 
     Args:
         network: as `folded` gives it. The biases are in its batch normalisations, which are changed.
@@ -40,49 +41,46 @@ def correct_biases(
     for images in batches:
         observe_batch(images)
     for each in observed:
-        depthwise, full = (
-            kernel if kernel is None else ops.convert_to_numpy(kernel) for kernel in each.layer.kernels()
-        )
-        rounded = _response(each.mean, _rounded(depthwise, (0, 1)), _rounded(full, (0, 1, 2)))
-        each.layer.norm.beta.assign_add(_response(each.mean, depthwise, full) - rounded)
+        each.layer.norm.beta.assign_add(each.mean_error)
 
 
-def _rounded(kernel: np.ndarray | None, axes: tuple[int, ...]) -> np.ndarray | None:
+def _rounded(kernel, axes: tuple[int, ...]):
     """As LiteRT rounds it, in steps that the largest weight along the axes decides on."""
     if kernel is None:
         return None
-    steps = np.abs(kernel).max(axis=axes, keepdims=True) / LARGEST
+    steps = ops.max(ops.abs(kernel), axis=axes, keepdims=True) / LARGEST
     # Channels that are all zero stay so.
-    steps[steps == 0] = 1
-    return np.round(kernel / steps) * steps
-
-
-def _response(mean: np.ndarray, depthwise: np.ndarray | None, full: np.ndarray | None) -> np.ndarray:
-    """What a convolution makes of features that are the same everywhere: float32[C] -> float32[D]."""
-    if depthwise is not None:
-        mean = (mean[:, np.newaxis] * depthwise.sum(axis=(0, 1))).ravel()
-    return mean if full is None else mean @ full.sum(axis=(0, 1))
+    steps = ops.where(steps == 0, 1.0, steps)
+    return ops.round(kernel / steps) * steps
 
 
 class _Observed(keras.layers.Layer):
-    """A folded convolution that keeps the mean of each channel that it reads."""
+    """A folded convolution that keeps the mean of what rounding its kernels would take from each channel it gives.
+
+    The mean is of real outputs, for at the border of the features a kernel's weights do not all count: with large
+    atrous rates, that is nearly everywhere.
+    """
 
     def __init__(self, layer: FoldedConvolution):
         super().__init__(name=f"{layer.name}_observed")
         self.layer = layer
 
     def build(self, input_shape):
-        self._sum = self.add_weight(shape=(input_shape[-1],), initializer="zeros", trainable=False)
+        width = self.layer.compute_output_shape(input_shape)[-1]
+        self._sum = self.add_weight(shape=(width,), initializer="zeros", trainable=False)
         self._batches = self.add_weight(shape=(), initializer="zeros", trainable=False)
 
     @property
-    def mean(self) -> np.ndarray:
-        """float32[C]."""
+    def mean_error(self) -> np.ndarray:
+        """float32[D]."""
         return ops.convert_to_numpy(self._sum / self._batches)
 
     def call(self, features):
         """float[N, H, W, C] -> float[N, h, w, D]."""
-        self._sum.assign_add(ops.mean(ops.cast(features, "float32"), axis=(0, 1, 2)))
+        depthwise, full = self.layer.kernels()
+        outputs = self.layer.convolved(features, depthwise, full)
+        rounded = self.layer.convolved(features, _rounded(depthwise, (0, 1)), _rounded(full, (0, 1, 2)))
+        self._sum.assign_add(ops.mean(ops.cast(outputs - rounded, "float32"), axis=(0, 1, 2)))
         self._batches.assign_add(1.0)
         return self.layer(features)
 

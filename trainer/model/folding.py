@@ -55,20 +55,23 @@ class FoldedConvolution(keras.layers.Layer):
         convolution, norm, factor = self.convolution, self.norm, self._factor()
         mean = norm.moving_mean - convolution.bias if convolution.use_bias else norm.moving_mean
         bias = norm.beta - mean * factor if norm.center else -mean * factor
+        return self.convolved(features, *self.kernels()) + ops.cast(bias, self.compute_dtype)
+
+    def convolved(self, features, depthwise, full):
+        """Without the bias, with kernels such as `kernels` gives: float[N, H, W, C] -> float[N, h, w, D]."""
         options = {
-            "strides": convolution.strides,
-            "padding": convolution.padding,
-            "dilation_rate": convolution.dilation_rate,
+            "strides": self.convolution.strides,
+            "padding": self.convolution.padding,
+            "dilation_rate": self.convolution.dilation_rate,
         }
-        dtype = self.compute_dtype
-        depthwise, full = (kernel if kernel is None else ops.cast(kernel, dtype) for kernel in self.kernels())
+        depthwise, full = (
+            kernel if kernel is None else ops.cast(kernel, self.compute_dtype) for kernel in (depthwise, full)
+        )
         if full is None:
-            outputs = ops.depthwise_conv(features, depthwise, **options)
-        elif depthwise is None:
-            outputs = ops.conv(features, full, **options)
-        else:
-            outputs = ops.separable_conv(features, depthwise, full, **options)
-        return outputs + ops.cast(bias, dtype)
+            return ops.depthwise_conv(features, depthwise, **options)
+        if depthwise is None:
+            return ops.conv(features, full, **options)
+        return ops.separable_conv(features, depthwise, full, **options)
 
     def kernels(self) -> tuple:
         """What each channel is convolved with, float32[h, w, C, M], and what all of those then are, [h, w, C * M, D].

@@ -15,9 +15,9 @@ from PIL import Image
 from tfx.dsl.components.base import base_beam_executor
 from tfx.types import artifact_utils, standard_artifacts
 
-from components.bulk_inferrer.executor import PREDICTED, Executor
+from components.bulk_inferrer.executor import PREDICTED, WITHOUT_MASK, Executor
 from components.bulk_inferrer.outputs import MASK_FILES, PROBLEMS_FILE
-from components.segmentation_example_gen.problems import DataError
+from components.segmentation_example_gen.problems import DataError, Problem
 from components.shared_model import SharedModel
 from components.tf_example import to_tf_example
 from trainer import features, signatures
@@ -145,7 +145,7 @@ def test_the_classes_lie_beside_the_masks(inferred, model):
     assert inferred.get_int_custom_property(PREDICTED) == 1
 
 
-def test_what_the_model_refuses_is_named_and_stops_no_other(model, transformed, artifact, tmp_path):
+def test_what_the_model_refuses_is_named_and_stops_no_other(model, transformed, artifact, tmp_path, caplog):
     good, other, broken = transformed.records[:3]
     cut = tf.train.Example.FromString(broken)
     cut.features.feature[features.IMAGE_ENCODED].bytes_list.value[0] = b"\xff\xd8\xff cut"
@@ -156,8 +156,7 @@ def test_what_the_model_refuses_is_named_and_stops_no_other(model, transformed, 
     damaged = tmp_path / "examples/Split-eval/damaged"
     damaged.write_bytes((tmp_path / "examples/Split-eval/data_tfrecord-00000-of-00002").read_bytes()[:-3])
     result = artifact(standard_artifacts.InferenceResult, "result")
-    with pytest.raises(DataError) as error:
-        run(model, examples, result)
+    run(model, examples, result)
 
     # The damaged file begins with a sound record, the same as the first of the other file.
     written = [
@@ -168,7 +167,8 @@ def test_what_the_model_refuses_is_named_and_stops_no_other(model, transformed, 
     assert sorted(written) == sorted(feature_of(record, features.IMAGE_FILENAME) for record in (good, good, other))
     folder, picture_id = damaged.parent, feature_of(broken, features.IMAGE_SOURCE_ID).decode()
     first, second = f"{folder}/data_tfrecord-00000-of-00002", f"{folder}/data_tfrecord-00001-of-00002.gz"
-    found = {problem.where: problem for problem in error.value.problems}
+    lines = Path(result.uri, PROBLEMS_FILE).read_text().splitlines()
+    found = {problem.where: problem for problem in (Problem(**json.loads(line)) for line in lines)}
     assert set(found) == {f"{first}, record 2", f"{second}, record 1", f"{second}, record 2", str(damaged)}
     reason = "found cut off after 7 bytes; wanted whole JPEGs or PNGs"
     assert found[f"{first}, record 2"].what == f"{picture_id}: {reason}"
@@ -177,8 +177,15 @@ def test_what_the_model_refuses_is_named_and_stops_no_other(model, transformed, 
     assert features.IMAGE_ENCODED in found[f"{second}, record 1"].what
     assert found[f"{second}, record 2"].what == "12 bytes that are no tf.Example"
     assert found[str(damaged)].what.startswith("cannot be read after 1 records")
-    lines = [json.loads(line) for line in Path(result.uri, PROBLEMS_FILE).read_text().splitlines()]
-    assert lines == [problem.as_dict() for problem in error.value.problems]
+    assert result.get_int_custom_property(WITHOUT_MASK) == len(lines) == 4
+    assert "4 of the records or files have no masks" in caplog.text
+    assert all(str(problem) in caplog.text for problem in found.values())
+
+
+def test_where_nothing_can_be_predicted_the_step_fails(model, artifact, tmp_path):
+    result = artifact(standard_artifacts.InferenceResult, "result")
+    with pytest.raises(DataError, match=r"record 1: 12 bytes that are no tf\.Example"):
+        run(model, examples_of(tmp_path / "examples", eval=[b"\xff no example"]), result)
 
 
 def test_others_tfrecords_need_nothing_but_the_picture(model, transformed, artifact, tmp_path):

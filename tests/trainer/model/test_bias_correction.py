@@ -91,3 +91,25 @@ def test_a_channel_without_weights_stays_as_it_is(network, images):
     after = np.array(network.get_layer("plain_bn").beta)
     assert after[0] == beta[0]
     assert np.isfinite(after).all() and (after != beta).any()
+
+
+def test_weights_that_lie_beyond_the_border_count_only_where_they_read_something():
+    keras.utils.set_random_seed(0)
+    random = np.random.default_rng(0)
+    features = layers.Input((SIZE, SIZE, CHANNELS))
+    # Seven of nine weights of the corner's kernel read zeros, and so do some of every other pixel's.
+    convolution = layers.DepthwiseConv2D(3, padding="same", dilation_rate=6, use_bias=False)
+    norm = layers.BatchNormalization()
+    network = keras.Model(features, norm(convolution(features)))
+    convolution.set_weights([random.normal(0, 1, convolution.kernel.shape) ** 3])
+    images = random.uniform(0, 1, (4, SIZE, SIZE, CHANNELS)).astype("float32")
+
+    def means():
+        return np.array(network(images, training=False)).mean((0, 1, 2))
+
+    expected = means()
+    correct_biases(folded(network), [images[:2], images[2:]])
+    convolution.set_weights([rounded(convolution.get_weights()[0], (0, 1))])
+    np.testing.assert_allclose(means(), expected, atol=1e-6)
+    norm.beta.assign(np.zeros(CHANNELS))
+    assert np.abs(means() - expected).max() > 1e-4
