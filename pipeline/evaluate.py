@@ -14,7 +14,7 @@ from PIL import Image
 from components.segmentation_example_gen.executor import to_example
 from components.segmentation_example_gen.pairs import Pair, Sample, read_pair
 from components.segmentation_example_gen.problems import DataError, Problem
-from pipeline.saved_model import Model, ModelError
+from pipeline.saved_model import Model, ModelError, PictureRefusedError
 from trainer import features, files
 from trainer.counts import boundary_counts, confusion_matrix
 from trainer.labels import Labels
@@ -32,6 +32,7 @@ from trainer.multi_scale import SCALES, MultiScale
 from trainer.pictures import side_by_side
 from trainer.settings import OutputStride
 from trainer.signatures import read_network
+from trainer.tensorflow_errors import in_words
 
 
 @dataclass(frozen=True)
@@ -153,18 +154,31 @@ def evaluate(judge: Judge, pairs: Iterable[Pair], labels: Labels, pictures: Path
     problems: tuple[Problem, ...] = ()
     for pair in pairs:
         try:
-            sample = read_pair(pair, labels)
+            counts += _judged(judge, pair, labels, pictures)
         except DataError as error:
             problems += error.problems
-        else:
-            if pictures is None:
-                counts += judge(pair, sample, labels)
-            else:
-                # What is drawn is counted, so that the network runs once.
-                prediction = judge.mask(sample)
-                counts += _counts(sample, prediction, labels)
-                _draw(pictures / f"{pair.id}.png", sample, prediction, labels)
+        except PictureRefusedError as error:
+            problems += (Problem(pair.image, f"the model cannot take it: {error}", pair=pair.id),)
         yield Judgement(labels, counts, problems)
+
+
+def _judged(judge: Judge, pair: Pair, labels: Labels, pictures: Path | None) -> Counts:
+    """What is counted of a pair; it is drawn, if it is to be.
+
+    Raises:
+        DataError: it cannot be read.
+        PictureRefusedError: the model cannot take it.
+    """
+    sample = read_pair(pair, labels)
+    try:
+        if pictures is None:
+            return judge(pair, sample, labels)
+        # What is drawn is counted, so that the network runs once.
+        prediction = judge.mask(sample)
+    except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError) as error:
+        raise PictureRefusedError(in_words(error.message)) from error
+    _draw(pictures / f"{pair.id}.png", sample, prediction, labels)
+    return _counts(sample, prediction, labels)
 
 
 def _counts(sample: Sample, prediction: np.ndarray, labels: Labels) -> Counts:

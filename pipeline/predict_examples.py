@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 import time
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from components.shared_model import SharedModel
 from pipeline.beam_section import Beam
 from pipeline.saved_model import fetched_model, loaded_model
 from trainer import features, files
+
+
+_OS_ERROR = re.compile(r"\w*Error: \[Errno (?P<number>\d+)\] (?P<reason>[^\[:]+?)( \[while|:|$)")
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,12 @@ def predict_examples(place: str, paths: list[str], output: str) -> PredictedExam
         try:
             inference = predict_masks(pipeline, paths, shared, incoming)
         except RuntimeError as error:
-            # Beam makes such an error of whatever ends a step.
+            # Beam makes such an error of whatever ends a step, and tells in its text what it was.
             if str(error).startswith(KeyboardInterrupt.__name__):
                 raise KeyboardInterrupt from error
+            if failed := _OS_ERROR.match(str(error)):
+                # Reading has errors of TensorFlow's, so it is writing that has failed.
+                raise OSError(int(failed["number"]), failed["reason"], output) from error
             raise
         seconds = time.perf_counter() - started
         # There may have been more of them.

@@ -131,6 +131,34 @@ def test_a_pair_that_cannot_be_read_is_named_and_the_others_are_judged(model, de
     assert [problem.where for problem in judgement.problems] == [pairs[0].image]
 
 
+class Refusing(AsServed):
+    """Cannot take one of the pairs, as a model whose memory is too small for it."""
+
+    def __init__(self, model, refused: str):
+        super().__init__(model)
+        self._refused = refused
+
+    def __call__(self, pair, sample, labels):
+        if pair.id == self._refused:
+            raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor [[{{node logits}}]]")
+        return super().__call__(pair, sample, labels)
+
+    def mask(self, sample):
+        # TensorFlow's own error, of what is cut off.
+        return tf.io.decode_image(sample.picture.encoded[:20]).numpy()
+
+
+def test_a_pair_that_the_model_cannot_take_is_named_and_the_others_are_judged(model, pairs, tmp_path):
+    judgement = run(Refusing(model, pairs[0].id), pairs)
+    assert judgement.counts.pictures == len(pairs) - 1
+    (problem,) = judgement.problems
+    assert (problem.where, problem.pair) == (pairs[0].image, pairs[0].id)
+    assert problem.what == "the model cannot take it: OOM when allocating tensor"
+    drawn = run(Refusing(model, pairs[0].id), pairs[:2], pictures=tmp_path)
+    assert drawn.counts.pictures == 0
+    assert [problem.where for problem in drawn.problems] == [pair.image for pair in pairs[:2]]
+
+
 def test_pictures_are_drawn_side_by_side(model, pairs, tmp_path):
     judgement = run(AsServed(model), pairs[:1], pictures=tmp_path / "drawn")
     assert judgement.as_dict() == run(AsServed(model), pairs[:1]).as_dict()

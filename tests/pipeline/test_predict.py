@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -480,6 +481,22 @@ def test_a_record_that_is_refused_stops_no_other_and_is_told_at_the_end(model_fo
     assert masks_in(tmp_path / "out").keys() == {"picture 1", "picture 2"}
     (line,) = (tmp_path / "out/problems.jsonl").read_text().splitlines()
     assert json.loads(line)["pair"] == "picture None"
+
+
+def test_a_disk_without_room_is_told_in_words(model_folder, tmp_path):
+    write_examples(tmp_path / "in.tfrecord", *range(100))
+    done = subprocess.run(
+        [DEEPLAB, "predict", model_folder, "--examples", "in.tfrecord", "-o", "out"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        # What is written fails as on a full disk, only that the system calls it another number.
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)),
+    )
+    assert done.returncode == 1
+    assert done.stderr == "error: out cannot be written (File too large); give another -o\n"
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_an_interruption_leaves_the_folder_as_it_was(model_folder, tmp_path):
