@@ -5,8 +5,8 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from trainer.model.backbones import build_backbone, kernel_regularizer
-from trainer.model.layers import AlignedUpsampling, GridPooling, GridUpsampling
+from trainer.model.backbones import BACKBONES, build_backbone, kernel_regularizer
+from trainer.model.layers import AlignedUpsampling, Content, GridPooling, GridUpsampling
 from trainer.model.weights import HEAD
 from trainer.settings import Hps, NNArch
 
@@ -34,8 +34,10 @@ def deeplabv3plus(base_model: str, nn_arch: NNArch, hps: Hps | None = None, *, w
     padding = (0, nn_arch.padded_size - nn_arch.image_size)
     padded = layers.ZeroPadding2D((padding, padding), name="image_padding")(images)
     low_level, high_level = build_backbone(base_model, nn_arch, hps, weights=weights)(padded)
-    features = encoder_middle(high_level, nn_arch, block)
     stride: int = nn_arch.output_stride
+    half_level = [0.5 / scale for scale in BACKBONES[base_model].normalisation.scale]
+    content = Content(half_level, stride, dtype="float32", name="content")(padded)
+    features = encoder_middle(high_level, content, nn_arch, block)
     if nn_arch.boundary_refinement:
         features = decoder(features, low_level, nn_arch, block)
         stride = LOW_LEVEL_STRIDE
@@ -45,11 +47,12 @@ def deeplabv3plus(base_model: str, nn_arch: NNArch, hps: Hps | None = None, *, w
     return keras.Model(images, logits, name="deeplabv3plus")
 
 
-def encoder_middle(features, nn_arch: NNArch, block: _Block):
+def encoder_middle(features, content, nn_arch: NNArch, block: _Block):
     """The branches of `nn_arch.encoder_middle_conf`, concatenated and projected; by default the paper's ASPP.
 
     Args:
         features: float[N, h, w, D], the backbone's high-level features.
+        content: which of them lie on the picture, as `Content` says it.
 
     Returns:
         float[N, h, w, concat_channels].
@@ -59,7 +62,7 @@ def encoder_middle(features, nn_arch: NNArch, block: _Block):
         source = features if branch.input == -1 else outputs[branch.input]
         name = f"aspp_{index}"
         if branch.op == "pyramid_pooling":
-            outputs.append(pyramid_pooling(source, nn_arch.bins(branch), nn_arch.reduction_size, block, name=name))
+            outputs.append(pyramid_pooling(source, content, nn_arch.bins(branch), nn_arch.reduction_size, block, name=name))
         else:
             assert branch.kernel is not None
             rate = nn_arch.effective_rate(branch)
@@ -69,13 +72,13 @@ def encoder_middle(features, nn_arch: NNArch, block: _Block):
     return layers.Dropout(nn_arch.dropout_rate, name="aspp_dropout")(projected)
 
 
-def pyramid_pooling(features, bins: tuple[int, int], width: int, block: _Block, *, name: str):
+def pyramid_pooling(features, content, bins: tuple[int, int], width: int, block: _Block, *, name: str):
     """Means over a grid of bins, through a 1x1 convolution, back at every pixel (arXiv:1612.01105).
 
     With one bin this is image pooling (arXiv:1506.04579): the mean of all features beside each of them.
     """
     size = features.shape[1:3]
-    pooled = GridPooling(bins, name=f"{name}_pooling")(features)
+    pooled = GridPooling(bins, dtype="float32", name=f"{name}_pooling")(features, *content)
     pooled = block.conv(pooled, width, name=name)
     return GridUpsampling(size, name=f"{name}_upsampling")(pooled)
 

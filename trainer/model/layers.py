@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 from keras import ops
@@ -55,8 +57,46 @@ def _interpolation_matrix(length: int, size: int, factor: int) -> np.ndarray:
 
 
 @keras.saving.register_keras_serializable("deeplab")
+class Content(keras.layers.Layer):
+    """Which rows and columns of the features lie on the picture, and not on the padding around it.
+
+    Padding is what has the mean colour all along a line of pixels, in 8 bits as near as they come to it. A picture may
+    have such pixels, but hardly such a line at its border; where nothing but padding is seen, all of it counts.
+
+    Args:
+        half_level: half the distance of two 8-bit levels in each channel as it is normalised.
+        stride: pixels per feature.
+    """
+
+    def __init__(self, half_level: Sequence[float], stride: int, **kwargs):
+        super().__init__(**kwargs)
+        self.half_level = tuple(half_level)
+        self.stride = stride
+
+    def call(self, images):
+        """float[N, H, W, 3], normalised -> float[N, 1, h] and float[N, 1, w], 1 for those on the picture."""
+        # A little more, for levels are not exact where layers compute in 16 bits.
+        limits = 1.01 * ops.convert_to_tensor(self.half_level, images.dtype)
+        differs = ops.max(ops.abs(images) - limits, axis=3)
+        return tuple(self._seen(ops.max(differs, axis=axis)) for axis in (2, 1))
+
+    def _seen(self, differs):
+        seen = ops.cast(differs[:, :: self.stride] > 0, self.compute_dtype)
+        return ops.expand_dims(ops.maximum(seen, 1 - ops.max(seen, axis=1, keepdims=True)), 1)
+
+    def compute_output_shape(self, input_shape):
+        return tuple((input_shape[0], 1, -(-length // self.stride)) for length in input_shape[1:3])
+
+    def get_config(self):
+        return {**super().get_config(), "half_level": self.half_level, "stride": self.stride}
+
+
+@keras.saving.register_keras_serializable("deeplab")
 class GridPooling(keras.layers.Layer):
-    """Means over a grid of bins that cover the features, whatever their size.
+    """Means over a grid of bins that cover the features, whatever their size, of what `Content` says lies on a picture.
+
+    Else the means of one picture would depend on how much padding is around it. A bin that has only padding is the mean
+    of that.
 
     Args:
         bins: (vertical, horizontal).
@@ -66,16 +106,12 @@ class GridPooling(keras.layers.Layer):
         super().__init__(**kwargs)
         self.bins = tuple(bins)
 
-    def call(self, features):
-        """float[N, h, w, C] -> float[N, *bins, C]."""
-        if self.bins == (1, 1):
-            return ops.mean(features, axis=(1, 2), keepdims=True)
-        _, height, width, _ = features.shape
-        rows, columns = _bin_matrix(height, self.bins[0]), _bin_matrix(width, self.bins[1])
-        return multiply_along_both(features, rows, columns)
+    def call(self, features, rows, columns):
+        """float[N, h, w, C], float[N, 1, h] and float[N, 1, w] -> float[N, *bins, C]."""
+        return multiply_along_both(features, _weights(rows, self.bins[0]), _weights(columns, self.bins[1]))
 
-    def compute_output_shape(self, input_shape):
-        return (input_shape[0], *self.bins, input_shape[3])
+    def compute_output_shape(self, features_shape, rows_shape, columns_shape):
+        return (features_shape[0], *self.bins, features_shape[3])
 
     def get_config(self):
         return {**super().get_config(), "bins": self.bins}
@@ -106,6 +142,14 @@ class GridUpsampling(keras.layers.Layer):
         return {**super().get_config(), "size": self.size}
 
 
+def _weights(seen, bins: int):
+    """float[N, 1, length], 1 for the features that are to be seen -> float[N, bins, length], of each in each mean."""
+    covered = ops.convert_to_tensor(_bin_matrix(seen.shape[2], bins), seen.dtype)
+    counted = covered * seen
+    total = ops.sum(counted, axis=2, keepdims=True)
+    return ops.where(total > 0, counted / ops.maximum(total, 1e-6), covered)
+
+
 def _bin_matrix(length: int, bins: int) -> np.ndarray:
     """float32[bins, length]: the weight of each feature in each mean; bins overlap where they do not divide evenly."""
     matrix = np.zeros((bins, length), np.float32)
@@ -115,14 +159,26 @@ def _bin_matrix(length: int, bins: int) -> np.ndarray:
     return matrix
 
 
-def multiply_along_both(features, rows: np.ndarray, columns: np.ndarray):
-    """Multiplies float[N, h, w, C] by rows[H, h] from above and by columns[W, w] from the left: float[N, H, W, C]."""
+def multiply_along_both(features, rows, columns):
+    """Multiplies features by matrices, the same for all examples or each by its own.
+
+    Args:
+        features: float[N, h, w, C].
+        rows: float[H, h] or float[N, H, h], from above.
+        columns: float[W, w] or float[N, W, w], from the left.
+
+    Returns:
+        float[N, H, W, C].
+    """
     _, height, width, channels = features.shape
     features = ops.matmul(
         ops.convert_to_tensor(rows, features.dtype), ops.reshape(features, (-1, height, width * channels))
     )
-    features = ops.reshape(features, (-1, rows.shape[0], width, channels))
-    return ops.matmul(ops.convert_to_tensor(columns, features.dtype), features)
+    features = ops.reshape(features, (-1, rows.shape[-2], width, channels))
+    columns = ops.convert_to_tensor(columns, features.dtype)
+    if len(columns.shape) == 3:
+        columns = ops.expand_dims(columns, 1)
+    return ops.matmul(columns, features)
 
 
 @keras.saving.register_keras_serializable("deeplab")
