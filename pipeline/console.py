@@ -225,7 +225,9 @@ def print_result(console: Console, result: RunResult, steps: list[tuple[str, boo
         table.add_row("the masks", escape(str(result.predictions)))
         if result.without_mask:
             problems = result.predictions / PROBLEMS_FILE
-            table.add_row("[yellow]without masks[/]", escape(f"{result.without_mask} of the records or files, see {problems}"))
+            table.add_row(
+                "[yellow]without masks[/]", escape(f"{result.without_mask} of the records or files, see {problems}")
+            )
     table.add_row("the report", escape(str(result.report)))
     for anomaly in result.anomalies:
         table.add_row("[yellow]anomaly[/]", escape(anomaly))

@@ -18,7 +18,6 @@ from pipeline.beam_section import Beam
 from pipeline.saved_model import fetched_model, loaded_model
 from trainer import features, files
 
-
 _OS_ERROR = re.compile(r"\w*Error: \[Errno (?P<number>\d+)\] (?P<reason>[^\[:]+?)( \[while|:|$)")
 
 

@@ -158,8 +158,7 @@ def _lovasz_of_class(foreground, probability):
     label = ops.cast(foreground, "int32")
     total = ops.sum(label)
     intersection, union = (
-        ops.cast(pixels, foreground.dtype)
-        for pixels in (total - ops.cumsum(label), total + ops.cumsum(1 - label))
+        ops.cast(pixels, foreground.dtype) for pixels in (total - ops.cumsum(label), total + ops.cumsum(1 - label))
     )
     # How much one pixel more adds to the Jaccard loss, 1 - intersection / union. The difference of two such losses, as
     # the paper has it, is the same number, but among a million pixels less than float32 tells apart near 1.

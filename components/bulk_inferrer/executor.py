@@ -28,7 +28,7 @@ SPLITS = "splits"
 PREDICTED = "predicted"
 """The result's custom property: 1, or 0 if the model is not good enough to be asked."""
 WITHOUT_MASK = "without_mask"
-"""The result's custom property: of how many pictures there is no mask, or of files that could not be read to the end."""
+"""The result's custom property: how many pictures have no mask, or files could not be read to the end."""
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):

@@ -20,8 +20,8 @@ def correct_biases(
     """Moves biases so that the outputs of convolutions keep their means when the kernels are rounded.
 
     The few weights of a channel do not round to the same sum, and features behind a ReLU are all positive. So what
-    rounding does to a channel has a mean, which adds up from layer to layer where noise would not. A convolution that no
-    batch normalisation follows, as that of the logits, is left as it is.
+    rounding does to a channel has a mean, which adds up from layer to layer where noise would not. A convolution that
+    no batch normalisation follows, as that of the logits, is left as it is.
 
     Args:
         network: as `folded` gives it. The biases are in its batch normalisations, which are changed.

@@ -62,7 +62,9 @@ def encoder_middle(features, content, nn_arch: NNArch, block: _Block):
         source = features if branch.input == -1 else outputs[branch.input]
         name = f"aspp_{index}"
         if branch.op == "pyramid_pooling":
-            outputs.append(pyramid_pooling(source, content, nn_arch.bins(branch), nn_arch.reduction_size, block, name=name))
+            outputs.append(
+                pyramid_pooling(source, content, nn_arch.bins(branch), nn_arch.reduction_size, block, name=name)
+            )
         else:
             assert branch.kernel is not None
             rate = nn_arch.effective_rate(branch)

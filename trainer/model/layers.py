@@ -56,12 +56,16 @@ def _interpolation_matrix(length: int, size: int, factor: int) -> np.ndarray:
     return matrix
 
 
+_LEAST = 2.0**-4
+"""Half levels beyond the padding's that are a difference for sure."""
+
+
 @keras.saving.register_keras_serializable("deeplab")
 class Content(keras.layers.Layer):
     """Which rows and columns of the features lie on the picture, and not on the padding around it.
 
     Padding is what has the mean colour all along a line of pixels, in 8 bits as near as they come to it. A picture may
-    have such pixels, but hardly such a line at its border; where nothing but padding is seen, all of it counts.
+    have such pixels, but hardly such lines.
 
     Args:
         half_level: half the distance of two 8-bit levels in each channel as it is normalised.
@@ -74,15 +78,15 @@ class Content(keras.layers.Layer):
         self.stride = stride
 
     def call(self, images):
-        """float[N, H, W, 3], normalised -> float[N, 1, h] and float[N, 1, w], 1 for those on the picture."""
-        # A little more, for levels are not exact where layers compute in 16 bits.
-        limits = 1.01 * ops.convert_to_tensor(self.half_level, images.dtype)
-        differs = ops.max(ops.abs(images) - limits, axis=3)
+        """float[N, H, W, 3], normalised -> float[N, 1, h] and float[N, 1, w], 1 for those on the picture, else 0."""
+        levels = np.array(self.half_level, np.float32)
+        # Two bytes may be as near to the mean, which then is half a level from both, but for rounding.
+        differs = ops.max(ops.abs(images) / levels - 1.01, axis=3)
         return tuple(self._seen(ops.max(differs, axis=axis)) for axis in (2, 1))
 
     def _seen(self, differs):
-        seen = ops.cast(differs[:, :: self.stride] > 0, self.compute_dtype)
-        return ops.expand_dims(ops.maximum(seen, 1 - ops.max(seen, axis=1, keepdims=True)), 1)
+        # Not a comparison, whose result would have to be made a number again: LiteRT cannot do that in 8 bits.
+        return ops.expand_dims(ops.minimum(ops.relu(differs[:, :: self.stride]), _LEAST) / _LEAST, 1)
 
     def compute_output_shape(self, input_shape):
         return tuple((input_shape[0], 1, -(-length // self.stride)) for length in input_shape[1:3])
@@ -146,16 +150,18 @@ def _weights(seen, bins: int):
     """float[N, 1, length], 1 for the features that are to be seen -> float[N, bins, length], of each in each mean."""
     covered = ops.convert_to_tensor(_bin_matrix(seen.shape[2], bins), seen.dtype)
     counted = covered * seen
-    total = ops.sum(counted, axis=2, keepdims=True)
-    return ops.where(total > 0, counted / ops.maximum(total, 1e-6), covered)
+    counted += covered * ops.relu(1 - ops.sum(counted, axis=2, keepdims=True))
+    # Not a quotient, for the same reason.
+    root = ops.rsqrt(ops.sum(counted, axis=2, keepdims=True))
+    return counted * root * root
 
 
 def _bin_matrix(length: int, bins: int) -> np.ndarray:
-    """float32[bins, length]: the weight of each feature in each mean; bins overlap where they do not divide evenly."""
+    """float32[bins, length]: 1 for the features that a bin covers; bins overlap where they do not divide evenly."""
     matrix = np.zeros((bins, length), np.float32)
     for index in range(bins):
         start, end = index * length // bins, -(-(index + 1) * length // bins)
-        matrix[index, start:end] = 1 / (end - start)
+        matrix[index, start:end] = 1
     return matrix
 
 
