@@ -180,6 +180,11 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _batch_is_large_enough(self) -> Config:
+        self.trainer_settings().check_share()
+        return self
+
+    @model_validator(mode="after")
     def _warm_start_fits(self) -> Config:
         try:
             self.train.warm_start.applied_to(self.hps)

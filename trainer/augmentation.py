@@ -222,7 +222,8 @@ def _pasted(images, labels, objects, is_pasted_onto):
     """Each picture under the objects of the one before it in the batch; before the first comes the last.
 
     Copy-paste (arXiv:2012.07177) with semantic masks: all objects of a picture go together. Their ignored rim goes with
-    them, so that the seam counts as little as a boundary within a photograph.
+    them, so that the seam counts as little as a boundary within a photograph; so does void that is far from any object,
+    which then counts nowhere.
 
     Args:
         images: float32[N, T, T, 3].

@@ -201,9 +201,10 @@ def _policy(settings: TrainerSettings, strategy: tf.distribute.Strategy) -> str:
     """Keras' name of what layers compute in.
 
     Raises:
-        ValueError: it does not go together with the devices or the micro-batches.
+        ValueError: it does not go together with the devices or the micro-batches, nor does the augmentation.
     """
     replicas, micro_batches = strategy.num_replicas_in_sync, settings.hps.micro_batches
+    settings.check_share(replicas)
     if replicas > 1 and micro_batches > 1:
         # Keras decides inside of the graph whether a micro-batch is the last, where replicas cannot meet.
         raise ValueError(

@@ -562,6 +562,20 @@ class TrainerSettings(Section):
     eval_output_stride: OutputStride
     """Of the network in the SavedModel."""
 
+    def check_share(self, replicas: int = 1) -> None:
+        """Makes sure that each replica has, at a time, as many pictures as the augmentation takes.
+
+        Raises:
+            ValueError: it has fewer.
+        """
+        parts = replicas * self.hps.micro_batches
+        if self.augmentation.copy_paste and self.hps.batch_size < 2 * parts:
+            raise ValueError(
+                f"augmentation.copy_paste is {self.augmentation.copy_paste:g}, and pastes from one picture onto another, "
+                f"but hps.batch_size {self.hps.batch_size} in {parts} parts (hps.micro_batches, or one for each device) "
+                "has only one picture in each; raise the batch size, or leave copy_paste out"
+            )
+
     @property
     def training_arch(self) -> NNArch:
         """The network as it is trained."""

@@ -181,6 +181,13 @@ def test_several_devices_compute_no_micro_batches(transformed):
         run.train(settings(micro_batches=2), [transformed.pattern], transformed.graph, strategy)
 
 
+def test_each_device_has_a_picture_to_paste_from_another(transformed):
+    strategy = SimpleNamespace(num_replicas_in_sync=2)
+    chosen = settings(batch_size=2).model_copy(update={"augmentation": Augmentation(copy_paste=0.5)})
+    with pytest.raises(ValueError, match=r"hps\.batch_size 2 in 2 parts .* has only one picture in each"):
+        run.train(chosen, [transformed.pattern], transformed.graph, strategy)
+
+
 def free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
