@@ -236,7 +236,7 @@ def logits(folder: Path, pictures: int) -> dict:
     from trainer import features
     from trainer.labels import IGNORE_LABEL
     from trainer.metrics import mean_iou
-    from trainer.preprocessing import decode_label
+    from trainer.preprocessing import decode_label, label_canvas
 
     label_key = "label"
     model = tf.saved_model.load(str(folder / "model" / "Format-Serving"))
@@ -258,10 +258,7 @@ def logits(folder: Path, pictures: int) -> dict:
         for record in records(folder, pictures):
             example = tf.train.Example.FromString(record)
             encoded = example.features.feature[features.LABEL_ENCODED].bytes_list.value[0]
-            label = tf.squeeze(decode_label(encoded)).numpy()
-            canvas = np.full((size, size), IGNORE_LABEL)
-            height, width = np.minimum(label.shape, size)
-            canvas[:height, :width] = label[:height, :width]
+            canvas = label_canvas(decode_label(encoded), size).numpy().astype(int)
             example.features.feature[label_key].int64_list.value.extend(canvas.ravel())
             writer.write(example.SerializeToString())
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
-from components.bulk_inferrer.outputs import MASK_FILES
+from components.bulk_inferrer.outputs import MASK_FILES, PROBLEMS_FILE
 from components.segmentation_example_gen.problems import DataError, Problem, refusal
 from components.segmentation_example_gen.sources.source import leads_outside, not_utf8, text_of
 from components.segmentation_example_gen.sources.voc import IMAGE_FOLDER
 from trainer import files
+from trainer.labels import LABELS_FILE
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 """Of the files that folders and patterns stand for, in small letters or capitals."""
@@ -101,7 +102,7 @@ def choose_examples(pattern: str, output: str) -> list[str]:
         Their paths, in order.
 
     Raises:
-        DataError: they are not of this machine, nothing matches, or what matches would be replaced.
+        DataError: they are not of this machine, nothing matches, or what is there would be replaced.
     """
     for place in (pattern, output):
         if files.is_remote(place):
@@ -112,6 +113,9 @@ def choose_examples(pattern: str, output: str) -> list[str]:
     for file in found:
         if Path(file).parent.resolve() == Path(output).resolve() and fnmatch(files.name(file), MASK_FILES):
             raise refusal(file, "would be replaced by the masks of its pictures; use another -o")
+    for name in (files.name(LABELS_FILE), PROBLEMS_FILE):
+        if Path(output, name).exists() and not any(Path(output).glob(MASK_FILES)):
+            raise refusal(f"{output}/{name}", "is no earlier prediction's, and would be replaced; use another -o")
     return found
 
 

@@ -418,9 +418,16 @@ class LossTerm(Section):
     """For `ohem_cross_entropy`: share of the pixels that is kept."""
     gamma: Annotated[Number, Field(ge=0)] = 2.0
     """For `focal`."""
-    stride: Positive = 1
+    stride: Annotated[int, Field(ge=1, le=16)] = 1
     """For `lovasz_softmax`, which sorts the pixels, class by class: with 2, it looks at every second pixel of every
     second row."""
+
+    @model_validator(mode="after")
+    def _has_what_is_given(self) -> LossTerm:
+        for option, loss in (("hardest", "ohem_cross_entropy"), ("gamma", "focal"), ("stride", "lovasz_softmax")):
+            if self.name != loss and getattr(self, option) != type(self).model_fields[option].default:
+                raise ValueError(f"{option} is for {loss}, and {self.name} has none; found {getattr(self, option)}")
+        return self
 
 
 IMAGENET = "imagenet"
@@ -571,8 +578,8 @@ class TrainerSettings(Section):
         parts = replicas * self.hps.micro_batches
         if self.augmentation.copy_paste and self.hps.batch_size < 2 * parts:
             raise ValueError(
-                f"augmentation.copy_paste is {self.augmentation.copy_paste:g}, and pastes from one picture onto another, "
-                f"but hps.batch_size {self.hps.batch_size} in {parts} parts (hps.micro_batches, or one for each device) "
+                "augmentation.copy_paste pastes from one picture onto another, but hps.batch_size "
+                f"{self.hps.batch_size} in {parts} parts (hps.micro_batches, or one for each device) "
                 "has only one picture in each; raise the batch size, or leave copy_paste out"
             )
 

@@ -122,6 +122,8 @@ def test_where_a_run_writes_unless_told(file, monkeypatch, tmp_path):
             "augmentation: {copy_paste: 0.5}\nhps: {batch_size: 4, micro_batches: 4}",
             "hps.batch_size 4 in 4 parts",
         ),
+        ("train: {loss: [{name: dice, gamma: 1}]}", "gamma is for focal, and dice has none; found 1"),
+        ("train: {loss: [{name: lovasz_softmax, stride: 17}]}", "train.loss.0.stride: found 17"),
         ("train: {loss: []}", "train.loss: found []"),
         ("train: {loss: [{name: hinge}]}", "train.loss.0.name: found 'hinge'; input should be 'cross_entropy'"),
         ("nn_arch: {encoder_middle_conf: [{op: conv, kernel: 3, input: 0}]}", "branch 0: input 0 is no earlier branch"),

@@ -546,6 +546,18 @@ def test_no_tfrecord_that_is_read_is_replaced(tmp_path):
     assert choose_examples(f"{tmp_path}/*", str(tmp_path / "out")) == [str(file)]
 
 
+@pytest.mark.parametrize("name", ["labels.json", "problems.jsonl"])
+def test_only_an_earlier_predictions_files_are_replaced(tmp_path, name):
+    write_examples(tmp_path / "in.tfrecord", 1)
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / name).write_text("mine")
+    with pytest.raises(DataError, match=rf"{name}: is no earlier prediction's, and would be replaced; use another -o"):
+        choose_examples(f"{tmp_path}/in*", str(output))
+    write_examples(output / "predictions-00000-of-00001.tfrecord.gz", 1)
+    assert choose_examples(f"{tmp_path}/in*", str(output)) == [str(tmp_path / "in.tfrecord")]
+
+
 @pytest.mark.parametrize(("pattern", "output"), [("gs://bucket/*", "out"), ("in/*", "s3://bucket/out")])
 def test_tfrecords_are_of_this_machine(pattern, output):
     with pytest.raises(DataError, match=r"://bucket/.*: TFRecords are read from this machine and written to it"):
