@@ -32,6 +32,7 @@ from trainer.model.folding import folded
 from trainer.settings import Hps, NNArch
 from trainer.signatures import largest_class
 from trainer.tensorflow_kernels import with_tensorflow_kernels
+from trainer.validation import Validation
 
 SIZES = ((65, 65), (40, 31), (33, 64), (171, 122), (99, 150), (301, 67))
 """Width and height, pixels, where the canvas has 65: as large, smaller and larger, landscape and portrait, odd."""
@@ -126,6 +127,15 @@ def opened(encoded) -> list[np.ndarray]:
 def test_the_answers_are_worth_comparing(expected):
     assert [mask.shape[::-1] for mask in expected] == list(SIZES)
     assert all(len(np.unique(mask)) > 3 for mask in expected)
+
+
+def test_the_evaluations_in_training(network, records, transformed, expected):
+    """They are on the canvas, which is the own size of pictures that are no larger."""
+    batches = evaluation_batches([str(records)], transformed.graph, batch_size=1)
+    _, predictions = Validation(with_tensorflow_kernels(network), batches, NORMALISATION).pictures()
+    fitting = [number for number, size in enumerate(SIZES) if max(size) <= 65]
+    assert len(fitting) == 3
+    same([predictions[number] for number in fitting], [expected[number] for number in fitting])
 
 
 def test_the_signatures_of_pictures(signature, samples, expected):
