@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -209,5 +208,5 @@ def _stem(path: str) -> str:
 
 
 def _same(file: str) -> str:
-    """What tells whether two paths are of one file."""
-    return file if files.is_remote(file) else os.path.normpath(Path(file).absolute())
+    """What tells whether two paths are of one file. Links of files stay: each has a mask of its own name."""
+    return file if files.is_remote(file) else str(Path(file).parent.resolve() / Path(file).name)

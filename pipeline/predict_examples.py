@@ -34,7 +34,7 @@ class PredictedExamples:
 
 def predict_examples(place: str, paths: list[str], output: str) -> PredictedExamples:
     """Predicts TFRecords, and writes what `predict_masks` says. Masks that are in the folder already are replaced
-    once all are there.
+    once all are there, and stay if not one picture could be predicted.
 
     Args:
         place: of a model, as for `open_model`.
@@ -64,9 +64,9 @@ def predict_examples(place: str, paths: list[str], output: str) -> PredictedExam
                 raise OSError(int(failed["number"]), failed["reason"], output) from error
             raise
         seconds = time.perf_counter() - started
-        # There may have been more of them.
-        for file in Path(output).glob(MASK_FILES):
-            file.unlink()
-        for file in Path(incoming).iterdir():
-            file.rename(Path(output, file.name))
+        if inference.predicted or not inference.problems:
+            new = [file.rename(Path(output, file.name)) for file in Path(incoming).iterdir()]
+            # There may have been more of them.
+            for file in set(Path(output).glob(MASK_FILES)).difference(new):
+                file.unlink()
         return PredictedExamples(model.place, inference, seconds)

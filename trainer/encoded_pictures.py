@@ -74,9 +74,30 @@ def _required(condition: tf.Tensor, value: tf.Tensor, entry: tf.Tensor, found: l
 
 
 def _jpeg_has_end(encoded: tf.Tensor) -> tf.Tensor:
-    """Whether the end stands behind a scan. A thumbnail's scan and end may lie before it, and more pictures behind."""
-    parts = tf.strings.split(encoded, JPEG_SCAN, maxsplit=1)
-    return (tf.size(parts) == 2) & (tf.size(tf.strings.split(parts[-1], JPEG_END, maxsplit=1)) == 2)
+    """Whether the end stands behind the first scan.
+
+    What lies before that is skipped segment by segment, since a segment may hold a thumbnail with an end of its own.
+    """
+
+    length = tf.strings.length(encoded)
+
+    def marker(at: tf.Tensor) -> tf.Tensor:
+        return tf.strings.substr(encoded, tf.minimum(at, length), len(JPEG_SCAN))
+
+    # A marker of two bytes, and the length of what follows, in two bytes that count themselves.
+    scan = tf.while_loop(
+        lambda at: (at + 4 <= length) & (marker(at) != JPEG_SCAN),
+        lambda at: at + 2 + tf.cast(_number(encoded, at + 2, tf.uint16), tf.int32),
+        [tf.constant(2)],
+    )[0]
+    scan = tf.minimum(scan, length)
+    behind = tf.strings.split(tf.strings.substr(encoded, scan, length - scan), JPEG_END, maxsplit=1)
+    return (marker(scan) == JPEG_SCAN) & (tf.size(behind) == 2)
+
+
+def _number(encoded: tf.Tensor, at: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """A big-endian number in the bytes."""
+    return tf.io.decode_raw(tf.strings.substr(encoded, at, dtype.size), dtype, little_endian=False)[0]
 
 
 def _png_has_end(encoded: tf.Tensor) -> tf.Tensor:

@@ -8,8 +8,8 @@ import json
 import logging
 import math
 import tempfile
-from collections.abc import Callable
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -174,13 +174,11 @@ def train(
         keep_freed_memory()
     folder = folder or TrainingFolder(None)
     strategy = strategy or tf.distribute.get_strategy()
-    policy = _policy(settings, strategy)
-    policy_before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
     try:
-        with strategy.scope():
-            network = with_tensorflow_kernels(initial_network(settings))
-        history = _fit(network, settings, train_files, eval_files or [], transform_graph, strategy, folder)
+        with _computing_in(_policy(settings, strategy)):
+            with strategy.scope():
+                network = with_tensorflow_kernels(initial_network(settings))
+            history = _fit(network, settings, train_files, eval_files or [], transform_graph, strategy, folder)
     except tf.errors.ResourceExhaustedError as error:
         hps = settings.hps
         raise OutOfMemoryError(
@@ -188,13 +186,22 @@ def train(
             f"nn_arch.image_size {settings.nn_arch.image_size}: raise hps.micro_batches, which computes the batch in "
             f"parts, or lower one of the two ({str(error).splitlines()[0]})"
         ) from error
-    finally:
-        keras.config.set_dtype_policy(policy_before)
     # Of several workers only the one that writes has the weights, and a use for them.
     if history.best is not None and folder.writes:
         logging.info("the best mean IoU, %.4f, was that of step %d", history.best.mean_iou, history.best.step)
         folder.restore_best(network.weights, history.best.step)
     return network
+
+
+@contextmanager
+def _computing_in(policy: str) -> Iterator[None]:
+    """Layers that are made inside compute in it; weights are float32 in any case."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _policy(settings: TrainerSettings, strategy: tf.distribute.Strategy) -> str:
@@ -374,7 +381,9 @@ def _validation(
     batches = evaluation_batches(
         eval_files, transform_graph, batch_size=max(1, share), pictures=settings.train.eval_pictures
     )
-    judged = with_tensorflow_kernels(deeplabv3plus(settings.base_model, settings.exported_arch, settings.hps))
+    # Weights that were trained in 16 bits are another network's, slightly, in the 32 of serving.
+    with _computing_in("float32"):
+        judged = with_tensorflow_kernels(deeplabv3plus(settings.base_model, settings.exported_arch, settings.hps))
     return Validation(judged, batches, BACKBONES[settings.base_model].normalisation)
 
 

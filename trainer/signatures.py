@@ -174,9 +174,12 @@ class Segmenter(tf.Module):
         The confusion matrices int64[N, C, C], pixels by label (row) and prediction (column), with ignored pixels in no
         cell; and the boundary counts int64[N, C, B] of `trainer.counts`.
         """
+        pictures, labels = (_parse(examples, key) for key in (features.IMAGE_ENCODED, features.LABEL_ENCODED))
+        with tf.control_dependencies([picture_sizes(pictures), picture_sizes(labels)]):
+            pictures, labels = tf.identity(pictures), tf.identity(labels)
         matrices, boundary = tf.map_fn(
             lambda pair: self._counts(*pair),
-            (_parse(examples, features.IMAGE_ENCODED), _parse(examples, features.LABEL_ENCODED)),
+            (pictures, labels),
             fn_output_signature=(
                 tf.TensorSpec([self._num_classes, self._num_classes], tf.int64),
                 tf.TensorSpec([self._num_classes, len(BOUNDARY_COUNTS)], tf.int64),

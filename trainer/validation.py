@@ -46,7 +46,7 @@ class Shown:
 class Validation:
     """Runs a network over the eval split.
 
-    It is judged as it will be served: on the whole canvas, and at the output stride of serving. Every worker judges the
+    It is judged as it will be served: on the whole canvas, at the output stride of serving, in float32. Every worker judges the
     whole split by itself, on its first device: so all come to the same numbers, and to the same decisions, without a
     word between them.
 

@@ -538,6 +538,25 @@ def test_what_does_not_go_with_tfrecords(model_folder, tmp_path, arguments, stat
     assert not (tmp_path / "out").exists()
 
 
+def test_where_nothing_could_be_predicted_earlier_masks_stay(model_folder, tmp_path):
+    write_examples(tmp_path / "in.tfrecord", None)
+    write_examples(tmp_path / "out/predictions-00000-of-00001.tfrecord.gz", 4)
+    before = (tmp_path / "out/predictions-00000-of-00001.tfrecord.gz").read_bytes()
+    done = deeplab(model_folder, "--examples", "in.tfrecord", "-o", "out", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "record 1: picture None: found cut off" in done.stderr
+    (file,) = (tmp_path / "out").iterdir()
+    assert file.read_bytes() == before
+
+
+def test_an_output_that_is_a_link_to_the_pictures_replaces_none(tmp_path):
+    save(tmp_path / "photos/a.png")
+    (tmp_path / "out").symlink_to("photos")
+    chosen, _ = choose([f"{tmp_path}/photos/a.png"])
+    with pytest.raises(DataError, match="is a picture itself; use another -o"):
+        check_output(chosen, f"{tmp_path}/out", [".png"])
+
+
 def test_no_tfrecord_that_is_read_is_replaced(tmp_path):
     file = tmp_path / "predictions-00000-of-00001.tfrecord.gz"
     write_examples(file, 1)

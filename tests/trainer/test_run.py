@@ -13,15 +13,28 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 
 from trainer.checkpoints import TENSORBOARD
 from trainer.history import EFFECTIVE_FILE, HISTORY
+from trainer.input import evaluation_batches
 from trainer.labels import VOC2012
-from trainer.model.weights import WeightsError
+from trainer.metrics import iou_per_class, number
+from trainer.model.backbones import MINUS_ONE_TO_ONE
+from trainer.model.deeplabv3plus import deeplabv3plus
+from trainer.model.weights import WeightsError, transfer
 from trainer.run import KERAS_FILE, run_fn
 from trainer.settings import Augmentation, Hps, NNArch, Train, TrainerSettings
+from trainer.signatures import read_weights
+from trainer.tensorflow_kernels import with_tensorflow_kernels
+from trainer.validation import Validation
 
 
-def run(transformed, folder: Path, base_model: str | None = None, reduction_size: int = 8, **hps) -> str:
+def arch_of(reduction_size: int = 8) -> NNArch:
+    return NNArch(image_size=65, mv2_depth_multiplier=0.35, reduction_size=reduction_size, concat_channels=8)
+
+
+def run(
+    transformed, folder: Path, base_model: str | None = None, reduction_size: int = 8, precision="auto", **hps
+) -> str:
     """Trains for a step, and returns the SavedModel's folder."""
-    arch = NNArch(image_size=65, mv2_depth_multiplier=0.35, reduction_size=reduction_size, concat_channels=8)
+    arch = arch_of(reduction_size)
     settings = TrainerSettings(
         seed=3,
         base_model="MobileNetV2",
@@ -29,7 +42,7 @@ def run(transformed, folder: Path, base_model: str | None = None, reduction_size
         hps=Hps(**{"steps": 1, "batch_size": 4, **hps}),
         augmentation=Augmentation(),
         labels=VOC2012,
-        train=Train(init_from=["latest_blessed", "none"], warm_start={"steps": 2, "lr": 1e-12}),
+        train=Train(init_from=["latest_blessed", "none"], warm_start={"steps": 2, "lr": 1e-12}, precision=precision),
         eval_output_stride=16,
     )
     run_fn(
@@ -79,3 +92,16 @@ def test_a_warm_start_goes_on_from_the_last_models_weights_by_a_schedule_of_its_
     for model, width, reason in ((first, 16, "does not fit deeplabv3plus: layer"), ("/gone", 8, "cannot be read: No")):
         with pytest.raises(WeightsError, match=rf"train\.init_from: {model} {reason}.*; this is the last model: to "):
             run(transformed, tmp_path / "other", base_model=model, reduction_size=width)
+
+
+def test_what_is_trained_in_16_bits_is_judged_as_it_is_served(transformed, tmp_path):
+    served = run(transformed, tmp_path, precision="mixed_bfloat16", lr=1e-9, bn_momentum=0.01)
+    assert json.loads((tmp_path / EFFECTIVE_FILE).read_text())["precision"] == "mixed_bfloat16"
+    (evaluation,) = json.loads((tmp_path / HISTORY).read_text())["evaluations"]
+    network = deeplabv3plus("MobileNetV2", arch_of())
+    transfer(read_weights(served), network, served)
+    batches = evaluation_batches([transformed.pattern], transformed.graph, batch_size=4)
+    judged = Validation(with_tensorflow_kernels(network), batches, MINUS_ONE_TO_ONE)
+    matrix = judged.confusion_matrix()
+    assert np.count_nonzero(matrix.sum(axis=0)) > 1
+    np.testing.assert_array_equal(evaluation["iou"], [number(each) for each in iou_per_class(matrix)])

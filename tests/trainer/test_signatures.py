@@ -224,6 +224,29 @@ def test_whole_pictures_of_any_make_are_taken(saved, picture):
     assert mask.shape == Image.open(io.BytesIO(picture)).size[::-1]
 
 
+@pytest.mark.parametrize("cut", [1, 40, len(JPEG) // 2])
+def test_a_thumbnails_end_is_not_the_pictures(saved, cut):
+    """Neither that of a thumbnail, nor one in what is cut off right behind it."""
+    picture = encoded("JPEG", exif=b"Exif\0\0" + JPEG)
+    behind_thumbnail = picture.index(JPEG) + len(JPEG)
+    for length in (len(picture) - cut, behind_thumbnail + cut):
+        with pytest.raises(
+            tf.errors.InvalidArgumentError, match=f"entry 1 of the batch: found cut off after {length} b"
+        ):
+            saved.signatures[features.SERVING_SIGNATURE](tf.constant([JPEG, picture[:length]]))
+
+
+def test_what_the_evaluator_is_given_is_looked_at_as_well(saved, transformed):
+    example = tf.train.Example.FromString(transformed.records[0])
+    for key, wrong in ((features.IMAGE_ENCODED, JPEG[:50]), (features.LABEL_ENCODED, b"no picture")):
+        broken = tf.train.Example.FromString(transformed.records[0])
+        broken.features.feature[key].bytes_list.value[0] = wrong
+        with pytest.raises(tf.errors.InvalidArgumentError, match=f"entry 1 of the batch: found .*{len(wrong)} bytes"):
+            saved.signatures[features.CONFUSION_SIGNATURE](
+                tf.constant([example.SerializeToString(), broken.SerializeToString()])
+            )
+
+
 def test_training_sees_what_serving_sees(transformed, network):
     """The canvas that Transform's graph gives in training is the one inside the signature."""
     segmenter = signatures.Segmenter(network, transformed.graph, MINUS_ONE_TO_ONE)
