@@ -46,9 +46,9 @@ class Shown:
 class Validation:
     """Runs a network over the eval split.
 
-    It is judged as it will be served: on the whole canvas, at the output stride of serving, in float32. Every worker judges the
-    whole split by itself, on its first device: so all come to the same numbers, and to the same decisions, without a
-    word between them.
+    It is judged as it will be served: on the whole canvas, at the output stride of serving, in float32. Every worker
+    judges the whole split by itself, on its first device: so all come to the same numbers, and to the same decisions,
+    without a word between them.
 
     Args:
         network: images float32[N, S, S, 3] to logits, as it is served; it gets the weights of training.
