@@ -11,7 +11,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from trainer.model.layers import AlignedUpsampling, GridPooling
+from trainer.model.layers import AlignedUpsampling, Content, GridPooling
 
 PARTS = {
     "image": "image",
@@ -87,7 +87,9 @@ def summarize(network: keras.Model, base_model: str) -> list[Part]:
     network_layers = set(network.layers)
     parts = []
     for name, nodes in members.items():
-        read = {source(tensor) for node in nodes for tensor in node.input_tensors} - {name}
+        tensors = (tensor for node in nodes for tensor in node.input_tensors)
+        # Which features lie on the picture is no arrow of the figure.
+        read = {source(each) for each in tensors if not isinstance(each._keras_history.operation, Content)} - {name}
         parts.append(
             Part(
                 name,

@@ -85,6 +85,7 @@ def test_the_boxes_of_the_figure():
     assert parts["high-level"].operations == ("out_relu", "stride 16")
     assert parts["branch 2"].operations == ("separable 3x3, rate 12",)
     assert parts["branch 4"].operations == ("image pooling", "conv 1x1")
+    assert {parts[name].inputs for name in branches} == {("high-level",)}
     assert parts["projection"].inputs == tuple(branches)
     assert parts["reduction"].inputs == ("low-level",)
     assert parts["concat"].inputs == ("projection", "reduction")
