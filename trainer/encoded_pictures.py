@@ -12,6 +12,8 @@ from trainer.features import MAX_PIXELS
 JPEG_START = b"\xff\xd8\xff"
 JPEG_SCAN, JPEG_END = b"\xff\xda", b"\xff\xd9"
 """Markers (ITU T.81, table B.1). In a scan 0xff is followed by 0 or a marker, so there an end is the end."""
+MOST_SEGMENTS = 1000
+"""Of a JPEG that are skipped one by one. Real ones have a few hundred at most; a hostile one would have millions."""
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_END = b"IEND"
 """The last chunk's type; its checksum of 4 bytes follows (PNG specification, 11.2.5)."""
@@ -76,28 +78,26 @@ def _required(condition: tf.Tensor, value: tf.Tensor, entry: tf.Tensor, found: l
 def _jpeg_has_end(encoded: tf.Tensor) -> tf.Tensor:
     """Whether the end stands behind the first scan.
 
-    What lies before that is skipped segment by segment, since a segment may hold a thumbnail with an end of its own.
+    Segments before that are skipped one by one, since one may hold a thumbnail with an end of its own. From what is no
+    segment, such as bytes that fill a gap, the scan is searched for.
     """
-
     length = tf.strings.length(encoded)
 
-    def marker(at: tf.Tensor) -> tf.Tensor:
-        return tf.strings.substr(encoded, tf.minimum(at, length), len(JPEG_SCAN))
+    def is_segment(at: tf.Tensor) -> tf.Tensor:
+        # Markers without a length are the restarts, start and end, and those below; a scan's is where to stop.
+        marker = _numbers(encoded, tf.clip_by_value(at, 0, length - 2), 2, tf.uint16)[0]
+        return (at + 4 <= length) & (marker >= 0xFFC0) & (marker < 0xFFFF) & ((marker < 0xFFD0) | (marker > 0xFFDA))
 
-    # A marker of two bytes, and the length of what follows, in two bytes that count themselves.
-    scan = tf.while_loop(
-        lambda at: (at + 4 <= length) & (marker(at) != JPEG_SCAN),
-        lambda at: at + 2 + tf.cast(_number(encoded, at + 2, tf.uint16), tf.int32),
+    start = tf.while_loop(
+        is_segment,
+        # A marker of two bytes, and the length of what follows, in two bytes that count themselves.
+        lambda at: at + 2 + _numbers(encoded, at + 2, 2, tf.uint16)[0],
         [tf.constant(2)],
+        maximum_iterations=MOST_SEGMENTS,
     )[0]
-    scan = tf.minimum(scan, length)
-    behind = tf.strings.split(tf.strings.substr(encoded, scan, length - scan), JPEG_END, maxsplit=1)
-    return (marker(scan) == JPEG_SCAN) & (tf.size(behind) == 2)
-
-
-def _number(encoded: tf.Tensor, at: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """A big-endian number in the bytes."""
-    return tf.io.decode_raw(tf.strings.substr(encoded, at, dtype.size), dtype, little_endian=False)[0]
+    start = tf.minimum(start, length)
+    parts = tf.strings.split(tf.strings.substr(encoded, start, length - start), JPEG_SCAN, maxsplit=1)
+    return (tf.size(parts) == 2) & (tf.size(tf.strings.split(parts[-1], JPEG_END, maxsplit=1)) == 2)
 
 
 def _png_has_end(encoded: tf.Tensor) -> tf.Tensor:
@@ -107,4 +107,10 @@ def _png_has_end(encoded: tf.Tensor) -> tf.Tensor:
 
 def _png_size(encoded: tf.Tensor) -> tf.Tensor:
     # Read as signed numbers: what PNG forbids, 2^31 and more, is negative.
-    return tf.io.decode_raw(tf.strings.substr(encoded, *PNG_SIZE), tf.int32, little_endian=False)[::-1]
+    return _numbers(encoded, *PNG_SIZE, tf.int32)[::-1]
+
+
+def _numbers(encoded: tf.Tensor, at: tf.Tensor | int, length: int, dtype: tf.DType) -> tf.Tensor:
+    """The big-endian numbers in some of the bytes, int32[length / their size]."""
+    read = tf.io.decode_raw(tf.strings.substr(encoded, at, length), dtype, little_endian=False)
+    return tf.cast(read, tf.int32)

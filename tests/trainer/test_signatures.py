@@ -213,11 +213,23 @@ def test_damage_in_the_middle_of_a_picture_is_an_error(saved):
         JPEG + b"and more",
         encoded("JPEG", exif=b"Exif\0\0" + JPEG),
         encoded("JPEG", comment=b"\xff\xda"),
+        JPEG[:2] + b"\xff\xff" + JPEG[2:],
+        JPEG[:2] + b"\xff\xd0" + JPEG[2:],
         encoded("MPO", save_all=True, append_images=[Image.new("RGB", (20, 15))]),
         encoded("JPEG", size=(1, 1)),
         PNG + b"and more",
     ],
-    ids=["progressive", "bytes behind it", "a thumbnail", "a marker in a comment", "several pictures", "1 x 1", "PNG"],
+    ids=[
+        "progressive",
+        "bytes behind it",
+        "a thumbnail",
+        "a marker in a comment",
+        "bytes that fill",
+        "a marker alone",
+        "several pictures",
+        "1 x 1",
+        "PNG",
+    ],
 )
 def test_whole_pictures_of_any_make_are_taken(saved, picture):
     (mask,) = masks_of(saved.signatures[features.SERVING_SIGNATURE](tf.constant([picture])))
