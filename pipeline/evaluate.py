@@ -14,7 +14,7 @@ from PIL import Image
 from components.segmentation_example_gen.executor import to_example
 from components.segmentation_example_gen.pairs import Pair, Sample, read_pair
 from components.segmentation_example_gen.problems import DataError, Problem
-from pipeline.saved_model import Model, ModelError, PictureRefusedError
+from pipeline.saved_model import Model, ModelError
 from trainer import features, files
 from trainer.counts import boundary_counts, confusion_matrix
 from trainer.labels import Labels
@@ -32,7 +32,7 @@ from trainer.multi_scale import SCALES, MultiScale
 from trainer.pictures import side_by_side
 from trainer.settings import OutputStride
 from trainer.signatures import read_network
-from trainer.tensorflow_errors import in_words
+from trainer.tensorflow_errors import PictureRefusedError, picture_refusals
 
 
 @dataclass(frozen=True)
@@ -170,13 +170,11 @@ def _judged(judge: Judge, pair: Pair, labels: Labels, pictures: Path | None) -> 
         PictureRefusedError: the model cannot take it.
     """
     sample = read_pair(pair, labels)
-    try:
+    with picture_refusals():
         if pictures is None:
             return judge(pair, sample, labels)
         # What is drawn is counted, so that the network runs once.
         prediction = judge.mask(sample)
-    except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError) as error:
-        raise PictureRefusedError(in_words(error.message)) from error
     _draw(pictures / f"{pair.id}.png", sample, prediction, labels)
     return _counts(sample, prediction, labels)
 

@@ -15,17 +15,13 @@ from PIL import Image
 from components.pusher.versions import SAVED_MODEL_FILE, PushError, current_version
 from trainer import features, files
 from trainer.labels import LABELS_FILE, Labels, read_labels
-from trainer.tensorflow_errors import in_words
+from trainer.tensorflow_errors import in_words, picture_refusals
 
 WANTED = "wanted is a SavedModel that this pipeline has pushed, such as runs/demo/serving_model/1790000000"
 
 
 class ModelError(Exception):
     """There is no model that could be used; the message says why and what was wanted."""
-
-
-class PictureRefusedError(ValueError):
-    """The model cannot take a picture; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +72,8 @@ class Model:
         """
         import tensorflow as tf
 
-        try:
+        with picture_refusals():
             result = self.signature(features.SERVING_SIGNATURE)(tf.constant(encoded, tf.string))
-        except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError) as error:
-            raise PictureRefusedError(in_words(error.message)) from error
         masks, pixels = result[features.MASK].numpy(), result[features.CLASS_PIXELS].numpy()
         return [
             Prediction(np.asarray(Image.open(io.BytesIO(mask))), counts)

@@ -21,9 +21,10 @@ from PIL import Image
 
 from components.segmentation_example_gen.pictures import Picture, read_picture
 from components.segmentation_example_gen.problems import DataError
-from pipeline.saved_model import Model, PictureRefusedError
+from pipeline.saved_model import Model
 from trainer.labels import Labels
 from trainer.pictures import overlay
+from trainer.tensorflow_errors import PictureRefusedError
 
 SHOWN_SIDE = 1200
 """Pixels that the longer side of an overlay has at most. The model sees the whole picture."""

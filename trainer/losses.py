@@ -18,7 +18,7 @@ import numpy as np
 from keras import ops
 
 from trainer.labels import IGNORE_LABEL
-from trainer.settings import LossTerm
+from trainer.settings import LOSS_OPTIONS, LossTerm
 
 
 def _alone(values):
@@ -42,12 +42,8 @@ def weighted_sum(terms: Sequence[LossTerm], class_pixels: np.ndarray, gather: Ca
         function: Callable = partial(_LOSSES[term.name], gather=gather)
         if term.name == "balanced_cross_entropy":
             function = partial(function, class_weights=median_frequency_weights(class_pixels))
-        elif term.name == "ohem_cross_entropy":
-            function = partial(function, hardest=term.hardest)
-        elif term.name == "focal":
-            function = partial(function, gamma=term.gamma)
-        elif term.name == "lovasz_softmax":
-            function = partial(function, stride=term.stride)
+        elif option := LOSS_OPTIONS.get(term.name):
+            function = partial(function, **{option: getattr(term, option)})
         functions.append((term.weight, function))
 
     def loss(labels, logits):

@@ -164,7 +164,7 @@ def train(
         CheckpointError: the checkpoint is of another training, or not the same for all workers.
         DivergedError: the loss, or what was learnt, is no longer a number.
         OutOfMemoryError: a batch does not fit into the device's memory.
-        ValueError: several devices are to compute micro-batches.
+        ValueError: several devices are to compute micro-batches, or have fewer pictures than the augmentation takes.
         KeyboardInterrupt: it was stopped, and has saved a checkpoint.
     """
     # The same settings and data give the same weights: fixed seeds, and only kernels that sum in a fixed order.
@@ -174,6 +174,7 @@ def train(
         keep_freed_memory()
     folder = folder or TrainingFolder(None)
     strategy = strategy or tf.distribute.get_strategy()
+    settings.check_share(strategy.num_replicas_in_sync)
     try:
         with _computing_in(_policy(settings, strategy)):
             with strategy.scope():
@@ -208,10 +209,9 @@ def _policy(settings: TrainerSettings, strategy: tf.distribute.Strategy) -> str:
     """Keras' name of what layers compute in.
 
     Raises:
-        ValueError: it does not go together with the devices or the micro-batches, nor does the augmentation.
+        ValueError: it does not go together with the devices or the micro-batches.
     """
     replicas, micro_batches = strategy.num_replicas_in_sync, settings.hps.micro_batches
-    settings.check_share(replicas)
     if replicas > 1 and micro_batches > 1:
         # Keras decides inside of the graph whether a micro-batch is the last, where replicas cannot meet.
         raise ValueError(

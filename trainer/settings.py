@@ -407,6 +407,10 @@ class Augmentation(Section):
         return self
 
 
+LOSS_OPTIONS = {"ohem_cross_entropy": "hardest", "focal": "gamma", "lovasz_softmax": "stride"}
+"""The one option of each loss that has one."""
+
+
 class LossTerm(Section):
     """One loss of a weighted sum."""
 
@@ -418,13 +422,13 @@ class LossTerm(Section):
     """For `ohem_cross_entropy`: share of the pixels that is kept."""
     gamma: Annotated[Number, Field(ge=0)] = 2.0
     """For `focal`."""
-    stride: Annotated[int, Field(ge=1, le=16)] = 1
+    stride: Annotated[Positive, Field(le=16)] = 1
     """For `lovasz_softmax`, which sorts the pixels, class by class: with 2, it looks at every second pixel of every
     second row."""
 
     @model_validator(mode="after")
     def _has_what_is_given(self) -> LossTerm:
-        for option, loss in (("hardest", "ohem_cross_entropy"), ("gamma", "focal"), ("stride", "lovasz_softmax")):
+        for loss, option in LOSS_OPTIONS.items():
             if self.name != loss and getattr(self, option) != type(self).model_fields[option].default:
                 raise ValueError(f"{option} is for {loss}, and {self.name} has none; found {getattr(self, option)}")
         return self

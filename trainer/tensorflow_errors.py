@@ -3,8 +3,29 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _NODE = re.compile(r"\{\{[^}]*\}\}| \[Op:.*")
+
+
+class PictureRefusedError(ValueError):
+    """The model cannot take a picture; the message says why."""
+
+
+@contextmanager
+def picture_refusals() -> Iterator[None]:
+    """Inside, TensorFlow's errors of a picture are such errors.
+
+    Raises:
+        PictureRefusedError: it is no such picture, or takes more memory than there is.
+    """
+    import tensorflow as tf
+
+    try:
+        yield
+    except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError) as error:
+        raise PictureRefusedError(in_words(error.message)) from error
 
 
 def in_words(message: str) -> str:

@@ -19,7 +19,7 @@ from components.shared_model import SharedModel
 from components.tf_example import to_tf_example
 from trainer import features, files
 from trainer.labels import LABELS_FILE
-from trainer.tensorflow_errors import in_words
+from trainer.tensorflow_errors import PictureRefusedError, in_words, picture_refusals
 
 COPIED = (features.IMAGE_SOURCE_ID, features.IMAGE_FILENAME)
 """Features of a picture that tell whose mask it is, as far as it has them."""
@@ -122,9 +122,10 @@ class _Predict(beam.DoFn):
         # The most telling of them; others' pictures have names alone.
         picture_id = next(iter(known.values()), b"").decode(errors="replace")
         try:
-            answer = self._signature(examples=tf.constant([record]))
-        except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError) as error:
-            reason = in_words(error.message).removeprefix("entry 0 of the batch: ")
+            with picture_refusals():
+                answer = self._signature(examples=tf.constant([record]))
+        except PictureRefusedError as error:
+            reason = str(error).removeprefix("entry 0 of the batch: ")
             return Problem(where, f"{picture_id}: {reason}" if picture_id else reason, pair=picture_id)
         (mask,) = answer[features.MASK].numpy()
         width, height = Image.open(io.BytesIO(mask)).size

@@ -20,9 +20,10 @@ from PIL import Image
 from components.segmentation_example_gen.problems import DataError
 from pipeline.picture_arguments import ChosenPicture, check_output, choose, choose_examples
 from pipeline.predict import predict
-from pipeline.saved_model import ModelError, PictureRefusedError, model_directory, open_model
+from pipeline.saved_model import ModelError, model_directory, open_model
 from trainer import features
 from trainer.labels import LABELS_FILE, VOC_PALETTE, Labels
+from trainer.tensorflow_errors import PictureRefusedError
 
 DEEPLAB = Path(sys.executable).with_name("deeplab")
 LABELS = Labels.model_validate({"classes": ["background", {"name": "dark", "color": [1, 2, 3]}, "bright", "never"]})

@@ -79,14 +79,14 @@ class Content(keras.layers.Layer):
 
     def call(self, images):
         """float[N, H, W, 3], normalised -> float[N, 1, h] and float[N, 1, w], 1 for those on the picture, else 0."""
+        return self._seen(images[:, :: self.stride], along=2), self._seen(images[:, :, :: self.stride], along=1)
+
+    def _seen(self, lines, along: int):
         levels = np.array(self.half_level, np.float32)
         # Two bytes may be as near to the mean, which then is half a level from both, but for rounding.
-        differs = ops.max(ops.abs(images) / levels - 1.01, axis=3)
-        return tuple(self._seen(ops.max(differs, axis=axis)) for axis in (2, 1))
-
-    def _seen(self, differs):
+        differs = ops.max(ops.abs(lines) / levels - 1.01, axis=(along, 3))
         # Not a comparison, whose result would have to be made a number again: LiteRT cannot do that in 8 bits.
-        return ops.expand_dims(ops.minimum(ops.relu(differs[:, :: self.stride]), _LEAST) / _LEAST, 1)
+        return ops.expand_dims(ops.minimum(ops.relu(differs), _LEAST) / _LEAST, 1)
 
     def compute_output_shape(self, input_shape):
         return tuple((input_shape[0], 1, -(-length // self.stride)) for length in input_shape[1:3])
@@ -151,7 +151,7 @@ def _weights(seen, bins: int):
     covered = ops.convert_to_tensor(_bin_matrix(seen.shape[2], bins), seen.dtype)
     counted = covered * seen
     counted += covered * ops.relu(1 - ops.sum(counted, axis=2, keepdims=True))
-    # Not a quotient, for the same reason.
+    # Not a quotient, which LiteRT cannot do in 8 bits either.
     root = ops.rsqrt(ops.sum(counted, axis=2, keepdims=True))
     return counted * root * root
 
