@@ -57,7 +57,8 @@ def _thresholds(gate: Eval) -> dict[str, config_pb2.PerSliceMetricThresholds]:
     mean_iou = config_pb2.MetricThreshold()
     if gate.min_mean_iou is not None:
         mean_iou.value_threshold.CopyFrom(_floor(gate.min_mean_iou))
-    if gate.min_mean_iou_change is not None:
+    # Where nothing is to be compared, a change asks for nothing, and is no reason to bless.
+    if gate.min_mean_iou_change is not None and gate.baseline != "none":
         mean_iou.change_threshold.direction = config_pb2.MetricDirection.HIGHER_IS_BETTER
         mean_iou.change_threshold.absolute.value = gate.min_mean_iou_change
     thresholds = {

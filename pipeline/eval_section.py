@@ -20,7 +20,8 @@ class Eval(Section):
     min_mean_iou: Share | None = 0.0
     """The floor: a model below it is not blessed. `null`: none; a model without any threshold is not blessed."""
     min_mean_iou_change: Annotated[Number, Field(ge=-1, le=1)] | None = 0.0
-    """Smallest difference to the baseline's mean IoU; 0.01 asks for a point more, -0.01 forgives one. `null`: any."""
+    """Smallest difference to the baseline's mean IoU; 0.01 asks for a point more, -0.01 forgives one. `null`: any.
+    Where `baseline` is `none`, it is not asked for."""
     min_iou: Mapping[str, Share] = {}
     """Floors of single classes, such as `{person: 0.6}`."""
     min_slice_mean_iou: Mapping[SliceName, Mapping[str, Share]] = {}

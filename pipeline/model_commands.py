@@ -170,32 +170,36 @@ def predict(
     if examples and (overlay or images is not None):
         option = "--overlay" if overlay else "--images"
         raise typer.BadParameter(f"{option} is for PICTURES; --examples reads and writes TFRecords alone")
+    failures: list[Problem] = []
     try:
         if examples:
             outcome = _predict_examples(model, examples, output)
         else:
-            outcome = _predict_pictures(model, pictures or [], images, output, with_overlay=overlay)
+            outcome = _predict_pictures(model, pictures or [], images, output, failures, with_overlay=overlay)
     except ModelError as error:
         raise CommandError(str(error)) from error
     except DataError as error:
         raise DataRefusedError("nothing was predicted", error.problems) from error
     except OSError as error:
-        raise CommandError(
-            f"{error.filename or output} cannot be written ({error.strerror or error}); give another -o"
-        ) from error
+        place = error.filename or output
+        message = f"{place} cannot be written ({error.strerror or error}); give another -o"
+        raise CommandError(_with_lines(message, failures)) from error
     except KeyboardInterrupt:
         kept = "no mask is written" if examples else "the masks that are written are kept"
-        raise RunInterrupted(f"interrupted; {kept}") from None
-    failures = outcome.failures
+        raise RunInterrupted(_with_lines(f"interrupted; {kept}", failures)) from None
     if as_json:
-        failed = [{"picture": failure.where, "reason": failure.what} for failure in failures]
+        failed = [{"picture": failure.where, "reason": failure.what} for failure in outcome.failures]
         typer.echo(json.dumps({**outcome.report, "failures": failed}, indent=2))
     else:
         typer.echo(f"{output}: {outcome.sentence}")
-    if failures:
+    if outcome.failures:
         # All of them: whoever asked for a thousand masks wants to know which are missing.
-        lines = "\n".join(map(str, failures))
-        raise CommandError(f"{outcome.refusal}:\n{lines}")
+        raise CommandError("\n".join([f"{outcome.refusal}:", *map(str, outcome.failures)]))
+
+
+def _with_lines(message: str, failures: Sequence[Problem]) -> str:
+    """Why it came to no end, and what had failed by then."""
+    return "\n".join([f"{message}; before that:", *map(str, failures)]) if failures else message
 
 
 @dataclass(frozen=True)
@@ -232,14 +236,22 @@ def _predict_examples(model: str, pattern: str, output: str) -> _Outcome:
 
 
 def _predict_pictures(
-    model: str, arguments: Sequence[str], images: str | None, output: str, *, with_overlay: bool
+    model: str,
+    arguments: Sequence[str],
+    images: str | None,
+    output: str,
+    failures: list[Problem],
+    *,
+    with_overlay: bool,
 ) -> _Outcome:
+    """Predicts pictures; what fails is put to the failures, which are there whatever it ends with."""
     from pipeline.picture_arguments import check_output, choose
     from pipeline.predict import endings
     from pipeline.saved_model import model_directory
 
     place = model_directory(model)
-    chosen, failures = choose(arguments, images)
+    chosen, unusable = choose(arguments, images)
+    failures += unusable
     check_output(chosen, output, endings(with_overlay=with_overlay))
     if not files.is_remote(output):
         Path(output).mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
+from PIL import Image
+
 from components.bulk_inferrer.outputs import MASK_FILES, PROBLEMS_FILE
 from components.segmentation_example_gen.problems import DataError, Problem, refusal
 from components.segmentation_example_gen.sources.source import leads_outside, not_utf8, text_of
@@ -17,6 +19,8 @@ from trainer.labels import LABELS_FILE
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 """Of the files that folders and patterns stand for, in small letters or capitals."""
+MASK_ENDING = ".png"
+"""Of what is written for a picture: its mask, a palette PNG."""
 LIST_SUFFIX = ".txt"
 
 
@@ -71,7 +75,7 @@ def choose(arguments: Sequence[str], image_folder: str | None = None) -> tuple[l
 
 
 def check_output(chosen: Iterable[ChosenPicture], output: str, endings: Sequence[str]) -> None:
-    """Makes sure that nothing that is written takes the place of a picture that is read.
+    """Makes sure that nothing that is written takes the place of a picture.
 
     Args:
         chosen: the pictures.
@@ -79,7 +83,7 @@ def check_output(chosen: Iterable[ChosenPicture], output: str, endings: Sequence
         endings: what is put behind the name of a picture to name what is written for it.
 
     Raises:
-        DataError: something would.
+        DataError: something would take the place of one that is read, or of a PNG that is no mask of an earlier time.
     """
     chosen = list(chosen)
     read = {_same(picture.file) for picture in chosen}
@@ -88,6 +92,8 @@ def check_output(chosen: Iterable[ChosenPicture], output: str, endings: Sequence
             written = files.join(output, picture.name + ending)
             if _same(written) in read:
                 raise refusal(written, f"would be written for {picture.file}, but is a picture itself; use another -o")
+            if ending == MASK_ENDING and _is_no_mask(written):
+                raise refusal(written, f"would be replaced by the mask of {picture.file}, but is none; use another -o")
 
 
 def choose_examples(pattern: str, output: str) -> list[str]:
@@ -205,6 +211,17 @@ def _is_picture(path: str) -> bool:
 def _stem(path: str) -> str:
     """A path without the suffix of a picture; ids may have dots in them."""
     return str(PurePosixPath(path).with_suffix("")) if _is_picture(path) else str(PurePosixPath(path))
+
+
+def _is_no_mask(file: str) -> bool:
+    """Whether there is such a file on this machine that is no PNG with a palette, as masks are."""
+    if files.is_remote(file) or not Path(file).exists():
+        return False
+    try:
+        with Image.open(file) as image:
+            return (image.format, image.mode) != ("PNG", "P")
+    except OSError:
+        return True
 
 
 def _same(file: str) -> str:

@@ -12,14 +12,13 @@ from PIL import Image
 
 from components.segmentation_example_gen.pictures import Picture, read_picture
 from components.segmentation_example_gen.problems import DataError, Problem
-from pipeline.picture_arguments import ChosenPicture
+from pipeline.picture_arguments import MASK_ENDING, ChosenPicture
 from pipeline.saved_model import Model
 from trainer import files
 from trainer.labels import VOC_PALETTE, Labels
 from trainer.pictures import overlay
 from trainer.tensorflow_errors import PictureRefusedError
 
-MASK_ENDING = ".png"
 OVERLAY_ENDING = "_overlay.jpg"
 OVERLAY_QUALITY = 90
 

@@ -248,7 +248,9 @@ def publish_folder(folder: str, uri: str, *, last: str) -> None:
         incoming.rename(uri)
     finally:
         shutil.rmtree(incoming, ignore_errors=True)
-    _flush(Path(uri).parent)
+    # It is there, and whoever reads it may have seen it; that a machine going down might undo it is no failure.
+    with contextlib.suppress(OSError):
+        _flush(Path(uri).parent)
 
 
 def withdraw_folder(uri: str, *, first: str) -> None:

@@ -584,7 +584,7 @@ class TrainerSettings(Section):
             raise ValueError(
                 "augmentation.copy_paste pastes from one picture onto another, but hps.batch_size "
                 f"{self.hps.batch_size} in {parts} parts (hps.micro_batches, or one for each device) "
-                "has only one picture in each; raise the batch size, or leave copy_paste out"
+                "has parts of a single picture; raise the batch size, or leave copy_paste out"
             )
 
     @property

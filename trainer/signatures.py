@@ -14,7 +14,7 @@ from trainer.augmentation import normalised
 from trainer.counts import boundary_counts, confusion_matrix
 from trainer.description import DESCRIPTION_FILE, ModelDescription, read_description
 from trainer.encoded_pictures import picture_sizes
-from trainer.labels import LABELS_FILE, Labels
+from trainer.labels import IGNORE_LABEL, LABELS_FILE, Labels
 from trainer.metrics import BOUNDARY_COUNTS
 from trainer.model.backbones import Normalisation
 from trainer.model.folding import folded
@@ -172,7 +172,7 @@ class Segmenter(tf.Module):
         """Serialised labelled tf.Examples string[N] -> what the metrics are made of, at each label's own size.
 
         The confusion matrices int64[N, C, C], pixels by label (row) and prediction (column), with ignored pixels in no
-        cell; and the boundary counts int64[N, C, B] of `trainer.counts`.
+        cell; and the boundary counts int64[N, C, B] of `trainer.counts`. A label of another class is refused.
         """
         pictures, labels = (_parse(examples, key) for key in (features.IMAGE_ENCODED, features.LABEL_ENCODED))
         with tf.control_dependencies([picture_sizes(pictures), picture_sizes(labels)]):
@@ -197,6 +197,15 @@ class Segmenter(tf.Module):
 
     def _counts(self, encoded: tf.Tensor, encoded_label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         label = tf.cast(decode_label(encoded_label), tf.int32)
+        largest = tf.reduce_max(tf.where(label == IGNORE_LABEL, -1, label))
+        message = [
+            "found a label of class ",
+            tf.strings.as_string(largest),
+            f"; wanted are 0 to {self._num_classes - 1}",
+        ]
+        # It would be in no cell of the matrix, and so count as void.
+        with tf.control_dependencies([tf.debugging.Assert(largest < self._num_classes, [tf.strings.join(message)])]):
+            label = tf.identity(label)
         prediction = self._segment_encoded(encoded, tf.shape(label))
         return (
             confusion_matrix(label, prediction, self._num_classes),

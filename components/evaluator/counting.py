@@ -11,10 +11,12 @@ import tensorflow as tf
 from tensorflow_model_analysis import constants
 
 from components.evaluator.evaluation import PictureScores
+from components.evaluator.inputs import CannotEvaluateError
 from components.evaluator.slices import slices_of
 from components.shared_model import SharedModel
 from trainer import features
 from trainer.metrics import iou_per_class, mean_iou, number, pixel_accuracy
+from trainer.tensorflow_errors import PictureRefusedError, picture_refusals
 
 COUNTS = (features.CONFUSION_MATRIX, features.BOUNDARY_COUNTS)
 SCORES = "scores"
@@ -74,8 +76,7 @@ class _Count(beam.DoFn):
         self._signatures = [model.signatures[features.CONFUSION_SIGNATURE] for model in self._loaded]
 
     def process(self, batch: list[bytes]) -> Iterator[dict]:
-        answers = [signature(examples=tf.constant(batch)) for signature in self._signatures]
-        outputs = [{key: answer[key].numpy() for key in COUNTS} for answer in answers]
+        outputs = self._count(batch)
         for index, serialised in enumerate(batch):
             counts = [{key: values[key][index] for key in COUNTS} for values in outputs]
             example = tf.train.Example.FromString(serialised)
@@ -90,14 +91,36 @@ class _Count(beam.DoFn):
                 SCORES: self._scores(example, counts).model_dump_json(),
             }
 
+    def _count(self, batch: Sequence[bytes]) -> list[dict[str, np.ndarray]]:
+        """Each model's counts of the pictures.
+
+        Raises:
+            CannotEvaluateError: a picture cannot be judged; the message names it.
+        """
+        try:
+            with picture_refusals():
+                answers = [signature(examples=tf.constant(batch)) for signature in self._signatures]
+        except PictureRefusedError as error:
+            if len(batch) > 1:
+                # TensorFlow need not have said which of them it was.
+                for serialised in batch:
+                    self._count([serialised])
+            ids = ", ".join(_source_id(tf.train.Example.FromString(serialised)) for serialised in batch)
+            raise CannotEvaluateError(f"{ids}: {str(error).removeprefix('entry 0 of the batch: ')}") from error
+        return [{key: answer[key].numpy() for key in COUNTS} for answer in answers]
+
     def _scores(self, example: tf.train.Example, counts: Sequence[Mapping[str, np.ndarray]]) -> PictureScores:
-        (picture_id,) = example.features.feature[features.IMAGE_SOURCE_ID].bytes_list.value
         matrices = [of_model[features.CONFUSION_MATRIX] for of_model in counts]
         iou = zip(self._class_names, iou_per_class(matrices[0]).tolist(), strict=True)
         return PictureScores(
-            id=picture_id.decode(),
+            id=_source_id(example),
             mean_iou=number(mean_iou(matrices[0])),
             pixel_accuracy=number(pixel_accuracy(matrices[0])),
             iou={name: value for name, value in iou if value == value},
             baseline_mean_iou=number(mean_iou(matrices[1])) if len(matrices) > 1 else None,
         )
+
+
+def _source_id(example: tf.train.Example) -> str:
+    (picture_id,) = example.features.feature[features.IMAGE_SOURCE_ID].bytes_list.value
+    return picture_id.decode()

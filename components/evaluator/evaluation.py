@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import ConfigDict, ValidationError, computed_field
 
 from trainer import files
 from trainer.metrics import MEAN_IOU, iou_name
@@ -109,6 +109,7 @@ class Evaluation(_Document):
         """Of the model that it is compared with; None without one."""
         return None if self.baseline is None else self.baseline.overall.mean_iou
 
+    @computed_field
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why the model is not good enough, a sentence each; none if it is."""

@@ -117,7 +117,9 @@ def comparable_baseline(input_dict: dict[str, list[types.Artifact]]) -> tuple[ty
     A model for other classes is none: confusion matrices of other classes cannot be put side by side, and mean IoUs
     over other classes say nothing of which model is better.
     """
-    given = input_dict.get(BASELINE_MODEL)
+    if BASELINE_MODEL not in input_dict:
+        return None, "eval.baseline is none"
+    given = input_dict[BASELINE_MODEL]
     if not given:
         return None, "there was no good model before"
     (baseline,) = given

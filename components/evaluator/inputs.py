@@ -62,6 +62,12 @@ def check_model(folder: str, what: str, class_names: Sequence[str]) -> None:
             raise CannotEvaluateError(
                 f"{what}: {folder} is for {found_shape[1]} classes, and {classes} are judged: {', '.join(class_names)}"
             )
+    try:
+        checkpoint = tf.train.load_checkpoint(f"{folder}/variables/variables")
+        for variable in checkpoint.get_variable_to_shape_map():
+            checkpoint.get_tensor(variable)
+    except (ValueError, tf.errors.OpError) as error:
+        raise CannotEvaluateError(f"{what}: the variables of {folder} are missing or damaged ({error})") from error
     labels = read_labels(folder)
     if labels is not None and labels.names != tuple(class_names):
         raise CannotEvaluateError(

@@ -1,7 +1,6 @@
 """Twenty real pictures learnt by heart: nothing in loss, labels, resizing and metric is off by a pixel.
 
-The pictures may not be shipped. The test takes those of the devkit that the environment variable VOC_DEVKIT names, or
-of a small one in a folder beside the project, and is skipped without.
+The pictures are those of the devkit that the environment variable VOC_DEVKIT names; without one the test is skipped.
 """
 
 from __future__ import annotations

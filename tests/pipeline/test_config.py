@@ -117,7 +117,7 @@ def test_where_a_run_writes_unless_told(file, monkeypatch, tmp_path):
         ("hps: {lr: .inf}", "hps.lr: found inf; input should be a finite number"),
         ("output: ''", "output: found ''; a folder's name is wanted"),
         ("augmentation: {scale: [0.9, 1.1]}", "is no whole number of scale_step 0.25 wide"),
-        ("augmentation: {copy_paste: 1}\nhps: {batch_size: 1}", "has only one picture in each; raise the batch size"),
+        ("augmentation: {copy_paste: 1}\nhps: {batch_size: 1}", "has parts of a single picture; raise the batch size"),
         (
             "augmentation: {copy_paste: 0.5}\nhps: {batch_size: 4, micro_batches: 4}",
             "hps.batch_size 4 in 4 parts",

@@ -210,6 +210,21 @@ def test_no_picture_is_overwritten(tmp_path, file):
     check_output(chosen, str(tmp_path / "out"), [".png", "_overlay.jpg"])
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L", None])
+def test_a_png_that_is_no_earlier_mask_is_not_replaced(tmp_path, mode):
+    save(tmp_path / "photos/a.jpg")
+    chosen, _ = choose([str(tmp_path / "photos/a.jpg")])
+    target = tmp_path / "a.png"
+    Image.new("P", (4, 3)).save(target)
+    check_output(chosen, str(tmp_path), [".png"])
+    if mode is None:
+        target.write_bytes(b"no picture")
+    else:
+        Image.new(mode, (4, 3)).save(target)
+    with pytest.raises(DataError, match=r"a\.png: would be replaced by the mask of .*a\.jpg, but is none; use another"):
+        check_output(chosen, str(tmp_path), [".png"])
+
+
 # The model.
 
 
@@ -414,6 +429,27 @@ def test_what_cannot_be_is_refused_before_anything_is_loaded(model_folder, tmp_p
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_what_had_failed_before_the_disk_was_full_is_told(model_folder, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.png").write_text("this is no picture")
+    noise = np.random.default_rng(0).integers(0, 4, (200, 200), np.uint8)
+    picture_of(noise).save(tmp_path / "in/b.png")
+    done = subprocess.run(
+        [DEEPLAB, "predict", model_folder, "in", "-o", "out"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        # What is written fails as on a full disk, only that the system calls it another number.
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)),
+    )
+    assert done.returncode == 1
+    first, second = done.stderr.splitlines()
+    assert first.startswith("error: ") and "cannot be written (File too large); give another -o; before that:" in first
+    assert second.startswith("in/a.png: 18 bytes that are no picture")
+    assert not (tmp_path / "out/b.png").exists()
 
 
 # TFRecords.

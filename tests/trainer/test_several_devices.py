@@ -184,7 +184,7 @@ def test_several_devices_compute_no_micro_batches(transformed):
 def test_each_device_has_a_picture_to_paste_from_another(transformed):
     strategy = SimpleNamespace(num_replicas_in_sync=2)
     chosen = settings(batch_size=2).model_copy(update={"augmentation": Augmentation(copy_paste=0.5)})
-    with pytest.raises(ValueError, match=r"hps\.batch_size 2 in 2 parts .* has only one picture in each"):
+    with pytest.raises(ValueError, match=r"hps\.batch_size 2 in 2 parts .* has parts of a single picture"):
         run.train(chosen, [transformed.pattern], transformed.graph, strategy)
 
 

@@ -135,6 +135,14 @@ def test_the_warm_up_requests_are_answered(saved, directory):
     assert warmed_up == {"serving_default", "rest"}
 
 
+def test_masks_lie_on_the_picture_as_it_is_stored(saved):
+    """TensorFlow's decoder does not read EXIF, which would turn this one; the documentation says so."""
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    answer = saved.signatures[features.SERVING_SIGNATURE](tf.constant([encoded("JPEG", (40, 30), exif=turned)]))
+    assert Image.open(io.BytesIO(answer[features.MASK].numpy()[0])).size == (40, 30)
+
+
 def test_an_empty_request(saved):
     result = saved.signatures[features.SERVING_SIGNATURE](tf.constant([], tf.string))
     assert result[features.MASK].shape == (0,)
@@ -257,6 +265,17 @@ def test_what_the_evaluator_is_given_is_looked_at_as_well(saved, transformed):
             saved.signatures[features.CONFUSION_SIGNATURE](
                 tf.constant([example.SerializeToString(), broken.SerializeToString()])
             )
+
+
+def test_a_label_of_a_class_that_the_model_lacks_is_no_void(saved, transformed):
+    example = tf.train.Example.FromString(transformed.records[0])
+    for label in (NUM_CLASSES, 254):
+        mask = tf.io.encode_png(tf.fill([5, 5, 1], tf.constant(label, tf.uint8))).numpy()
+        example.features.feature[features.LABEL_ENCODED].bytes_list.value[0] = mask
+        with pytest.raises(
+            tf.errors.InvalidArgumentError, match=f"label of class {label}; wanted are 0 to {NUM_CLASSES - 1}"
+        ):
+            saved.signatures[features.CONFUSION_SIGNATURE](tf.constant([example.SerializeToString()]))
 
 
 def test_training_sees_what_serving_sees(transformed, network):

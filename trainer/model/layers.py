@@ -149,10 +149,12 @@ class GridUpsampling(keras.layers.Layer):
 def _weights(seen, bins: int):
     """float[N, 1, length], 1 for the features that are to be seen -> float[N, bins, length], of each in each mean."""
     covered = ops.convert_to_tensor(_bin_matrix(seen.shape[2], bins), seen.dtype)
+    ones = ops.ones((seen.shape[2], 1), seen.dtype)
     counted = covered * seen
-    counted += covered * ops.relu(1 - ops.sum(counted, axis=2, keepdims=True))
-    # Not a quotient, which LiteRT cannot do in 8 bits either.
-    root = ops.rsqrt(ops.sum(counted, axis=2, keepdims=True))
+    # A product in place of the sum, which of several rows is wrong in LiteRT's 8 bits.
+    counted += covered * ops.relu(1 - ops.matmul(counted, ones))
+    # Not a quotient, which LiteRT cannot do in 8 bits at all.
+    root = ops.rsqrt(ops.matmul(counted, ones))
     return counted * root * root
 
 

@@ -110,17 +110,15 @@ def judge(artifact, examples) -> Callable:
     """Runs the executor; returns the evaluation and the blessing."""
 
     def run(candidate, baseline=None, gate: Eval | None = None, labels: Labels = VOC2012, examples=examples):
+        gate = gate or Eval()
         evaluation = artifact(standard_artifacts.ModelEvaluation, f"evaluation-{candidate.id}")
         blessing = artifact(standard_artifacts.ModelBlessing, f"blessing-{candidate.id}")
+        before = {} if gate.baseline == "none" else {"baseline_model": [baseline] if baseline is not None else []}
         Executor().Do(
-            {
-                "examples": [examples],
-                "model": [candidate],
-                "baseline_model": [baseline] if baseline is not None else [],
-            },
+            {"examples": [examples], "model": [candidate], **before},
             {"evaluation": [evaluation], "blessing": [blessing]},
             {
-                "eval_config": proto_utils.proto_to_json(eval_config(gate or Eval(), labels)),
+                "eval_config": proto_utils.proto_to_json(eval_config(gate, labels)),
                 "example_splits": json_utils.dumps(["eval"]),
             },
         )
@@ -278,6 +276,16 @@ def test_without_thresholds_nothing_is_blessed(model, judge):
     assert blessing.get_int_custom_property("blessed") == 0
 
 
+def test_where_none_is_to_be_compared_a_change_asks_for_nothing(model, judge):
+    evaluation, _, _ = judge(model("candidate", 0), gate=Eval(baseline="none"))
+    assert evaluation.blessed
+    assert evaluation.not_compared == "eval.baseline is none"
+    assert [check.key for check in evaluation.checks] == ["eval.min_mean_iou"]
+    evaluation, _, _ = judge(model("candidate", 0), gate=Eval(baseline="none", min_mean_iou=None))
+    assert not evaluation.blessed
+    assert evaluation.reasons == (NO_THRESHOLDS,)
+
+
 def test_confidence_intervals_hold_the_value(five_off):
     evaluation, _, _ = five_off
     low, high = evaluation.candidate.overall.intervals["mean_iou"]
@@ -313,19 +321,69 @@ def test_a_baseline_that_is_gone_is_named(model, judge):
         judge(model("the candidate", 1), baseline)
 
 
-def test_a_split_without_labels_is_refused(model, judge, artifact):
-    unlabelled = artifact(standard_artifacts.Examples, "unlabelled")
-    unlabelled.split_names = artifact_utils.encode_split_names(["eval"])
-    folder = Path(unlabelled.uri, "Split-eval")
-    folder.mkdir()
-    with tf.io.TFRecordWriter(str(folder / "data")) as writer:
-        writer.write(tf.train.Example().SerializeToString())
+@pytest.mark.parametrize("damage", [lambda file: file.unlink(), lambda file: file.write_bytes(b"no table")])
+def test_a_baseline_whose_variables_are_damaged_is_named(model, judge, damage):
+    baseline = model("before", 1)
+    damage(Path(baseline.uri, "Format-Serving", "variables", "variables.index"))
+    with pytest.raises(CannotEvaluateError, match=r"the model to compare with: the variables .* missing or damaged"):
+        judge(model("the candidate", 1), baseline)
+
+
+@pytest.fixture
+def split_of(artifact) -> Callable:
+    """Makes an Examples artifact whose eval split has these records."""
+
+    def make(records: list[bytes]):
+        made = artifact(standard_artifacts.Examples, "examples")
+        made.split_names = artifact_utils.encode_split_names(["eval"])
+        folder = Path(made.uri, "Split-eval")
+        folder.mkdir()
+        with tf.io.TFRecordWriter(str(folder / "data")) as writer:
+            for record in records:
+                writer.write(record)
+        return made
+
+    return make
+
+
+def test_a_split_without_labels_is_refused(model, judge, split_of):
     with pytest.raises(CannotEvaluateError, match="the split 'eval' has no labels"):
-        judge(model("candidate", 1), examples=unlabelled)
+        judge(model("candidate", 1), examples=split_of([tf.train.Example().SerializeToString()]))
+
+
+def test_a_split_without_pictures_is_refused(model, judge, split_of):
+    with pytest.raises(CannotEvaluateError, match="the split 'eval' has no examples"):
+        judge(model("candidate", 1), examples=split_of([]))
+
+
+def test_a_picture_that_cannot_be_judged_is_named_and_nothing_is_blessed(artifact, model, examples, split_of):
+    files = sorted(map(str, Path(examples.uri, "Split-eval").iterdir()))
+    records = [record.numpy() for record in tf.data.TFRecordDataset(files)]
+    damaged = tf.train.Example.FromString(records[1])
+    (label,) = damaged.features.feature[features.LABEL_ENCODED].bytes_list.value
+    damaged.features.feature[features.LABEL_ENCODED].bytes_list.value[:] = [label[: len(label) // 2]]
+    (name,) = damaged.features.feature[features.IMAGE_SOURCE_ID].bytes_list.value
+    blessing = artifact(standard_artifacts.ModelBlessing, "blessing")
+    with pytest.raises(CannotEvaluateError, match=f"^{name.decode()}: Invalid PNG data"):
+        Executor().Do(
+            {
+                "examples": [split_of([records[0], damaged.SerializeToString(), *records[2:]])],
+                "model": [model("candidate", 1)],
+                "baseline_model": [],
+            },
+            {"evaluation": [artifact(standard_artifacts.ModelEvaluation, "evaluation")], "blessing": [blessing]},
+            {
+                "eval_config": proto_utils.proto_to_json(eval_config(Eval(), VOC2012)),
+                "example_splits": json_utils.dumps(["eval"]),
+            },
+        )
+    assert list(Path(blessing.uri).iterdir()) == []
+    assert not blessing.has_custom_property("blessed")
 
 
 def test_the_evaluation_is_json_without_tfma(five_off):
     _, _, folder = five_off
     told = json.loads(Path(folder, "evaluation.json").read_text())
     assert told["blessed"] is True
+    assert told["reasons"] == []
     assert told["candidate"]["overall"]["metrics"]["iou/background"] > 0.5

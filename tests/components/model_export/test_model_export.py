@@ -24,11 +24,12 @@ from components.segmentation_example_gen.pairs import Pair, Sample
 from components.segmentation_example_gen.pictures import Picture
 from trainer import features, signatures
 from trainer.augmentation import normalised
-from trainer.conversion import read_segmenter
+from trainer.conversion import Canvas, CanvasSegmenter, read_segmenter
 from trainer.description import DESCRIPTION_FILE, ModelDescription
 from trainer.labels import IGNORE_LABEL, VOC2012
 from trainer.model.backbones import BACKBONES
 from trainer.model.deeplabv3plus import deeplabv3plus
+from trainer.model.layers import Content, GridPooling, GridUpsampling
 from trainer.model.weights import HEAD, WeightsError
 from trainer.preprocessing import image_canvas, label_canvas
 from trainer.settings import BackboneName, Hps, NNArch
@@ -219,6 +220,35 @@ def test_integers_throughout(model, examples, tmp_path, pictures, segmenter):
     assert not [tensor["name"] for tensor in interpreter.get_tensor_details() if tensor["dtype"] == np.float32]
     mask = litert.load((tmp_path / "litert_int8" / litert.FILE).read_bytes())(_canvas(pictures[0], segmenter))
     assert (mask.shape, mask.dtype) == ((1, SIZE, SIZE), np.int32)
+
+
+def test_in_integers_a_bin_of_padding_alone_has_the_mean_of_that():
+    images = keras.Input((17, 17, 3))
+    features = keras.layers.Conv2D(3, 1, strides=4, name="features")(images)
+    content = Content([1 / 255] * 3, 4)(images)
+    pooled = GridUpsampling((17, 17))(GridPooling((2, 1))(features, *content))
+    network = keras.Model(images, keras.layers.Conv2D(3, 1, name="head")(pooled))
+    identity = np.eye(3)[np.newaxis, np.newaxis]
+    network.get_layer("features").set_weights([identity, np.array([0, 0, 0.9])])
+    network.get_layer("head").set_weights([identity, np.zeros(3)])
+    segmenter = CanvasSegmenter(network, BACKBONES["MobileNetV2"].normalisation)
+    colors = [(255, 0, 0), (0, 0, 255), (0, 255, 0), (255, 255, 255)]
+    whole = [Canvas(np.full((17, 17, 3), color, np.uint8), (17, 17)) for color in colors]
+    contents = litert.convert("litert_int8", segmenter, whole)
+    canvas = np.full((17, 17, 3), segmenter.padding_color, np.uint8)
+    canvas[:6] = 255, 0, 0
+    expected = segmenter.as_served(Canvas(canvas, (6, 17)))
+    # The upper bin is red, of the lower one only the bias speaks.
+    assert (expected[0] == 0).all() and (expected[-1] == 2).all()
+    # LiteRT has several kernels for each operation.
+    resolvers = tf.lite.experimental.OpResolverType
+    for resolver in (resolvers.AUTO, resolvers.BUILTIN_REF, resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES):
+        interpreter = tf.lite.Interpreter(model_content=contents, experimental_op_resolver_type=resolver)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], canvas[np.newaxis])
+        interpreter.invoke()
+        mask = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0]
+        np.testing.assert_array_equal(mask[[0, -1]], expected[[0, -1]], err_msg=resolver.name)
 
 
 @pytest.fixture(scope="module")

@@ -161,3 +161,23 @@ def test_plain_convolutions_in_place_of_separable_ones():
     assert network.get_layer("aspp_1_conv").kernel.shape == (3, 3, 1280, 16)
     assert network.get_layer("aspp_1_conv").dilation_rate == (6, 6)
     assert network.get_layer("decoder_conv2_conv").kernel.shape == (3, 3, 24, 24)
+
+
+@pytest.mark.parametrize(("policy", "tolerance"), [("float32", 1e-5), ("mixed_bfloat16", 1e-2)])
+def test_image_pooling_sees_the_picture_alone(policy, tolerance):
+    images = np.random.default_rng(0).normal(size=(2, 65, 65, 3)).astype(np.float32)
+    images[1, 40:] = images[1, :, 50:] = 0
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        network = deeplabv3plus("MobileNetV2", NNArch(image_size=65, mv2_depth_multiplier=0.35))
+    finally:
+        keras.config.set_dtype_policy(before)
+    pooling = network.get_layer("aspp_4_pooling")
+    features, pooled = (
+        np.asarray(each, np.float32) for each in keras.Model(network.inputs, [pooling.input[0], pooling.output])(images)
+    )
+    # At output stride 16 the features lie on the pixels 0, 16, 32, 48 and 64.
+    expected = np.stack([features[0].mean((0, 1)), features[1, :3, :4].mean((0, 1))])
+    assert np.abs(features[1].mean((0, 1)) - expected[1]).max() > 5 * tolerance * expected.max()
+    np.testing.assert_allclose(pooled[:, 0, 0], expected, rtol=0, atol=tolerance * expected.max())

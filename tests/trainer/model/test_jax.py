@@ -43,6 +43,8 @@ def test_jax_computes_what_tensorflow_computes_without_tensorflow(tmp_path):
     for layer in layers_with_weights(network).values():
         layer.set_weights([weight + rng.uniform(0, 0.02, weight.shape) for weight in layer.get_weights()])
     images = rng.normal(size=(2, 65, 65, 3)).astype(np.float32)
+    # Padding, as around a picture that does not fill the canvas.
+    images[1, 40:] = images[1, :, 50:] = 0
     expected = network(images, training=False).numpy()
     network.save_weights(tmp_path / "network.weights.h5")
     np.save(tmp_path / "images.npy", images)
