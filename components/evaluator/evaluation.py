@@ -109,7 +109,7 @@ class Evaluation(_Document):
         """Of the model that it is compared with; None without one."""
         return None if self.baseline is None else self.baseline.overall.mean_iou
 
-    @computed_field
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why the model is not good enough, a sentence each; none if it is."""
