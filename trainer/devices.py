@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import keras
 import tensorflow as tf
@@ -13,12 +14,13 @@ from trainer.checkpoints import CheckpointError
 STEP_TIMEOUT_S = 600
 """How long a worker waits for the others' part of a step. The first one includes that each traces its own."""
 
-
 LOGGER = logging.getLogger(__name__)
 READ_EVERY = 10
 """Steps after which Python reads from a GPU, which then has nothing to do until the next step is started."""
 TENSOR_CORES = {(8, 0): "mixed_bfloat16", (7, 0): "mixed_float16"}
 """From which compute capability of NVIDIA's GPUs on there are tensor cores for which precision."""
+CPU_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
+"""Linux' names of CPUs' instructions for it; the last is ARM's."""
 
 
 def strategy(num_gpus: int | None = None) -> tf.distribute.Strategy:
@@ -57,6 +59,21 @@ def dtype_policy(precision: str) -> str:
     capabilities = [tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) for gpu in gpus]
     weakest = min(capabilities, default=(0, 0))
     return next((policy for capability, policy in TENSOR_CORES.items() if weakest >= capability), keras.config.floatx())
+
+
+def warn_if_slow(policy: str, cpu_info: Path = Path("/proc/cpuinfo")) -> None:
+    """Warns if layers are to compute in what this CPU has no instructions for.
+
+    Args:
+        policy: Keras' name of it.
+        cpu_info: where Linux says what the CPU can; without it there is no warning.
+    """
+    if policy != "mixed_bfloat16" or tf.config.get_visible_devices("GPU") or not cpu_info.exists():
+        return
+    lines = cpu_info.read_text().splitlines()
+    flags = {flag for line in lines if line.startswith(("flags", "Features")) for flag in line.split()}
+    if flags and not flags & CPU_BFLOAT16:
+        LOGGER.warning("train.precision is mixed_bfloat16, but this CPU cannot compute in it; float32 is faster here")
 
 
 def steps_between_reads() -> int:

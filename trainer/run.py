@@ -175,8 +175,10 @@ def train(
     folder = folder or TrainingFolder(None)
     strategy = strategy or tf.distribute.get_strategy()
     settings.check_share(strategy.num_replicas_in_sync)
+    policy = _policy(settings, strategy)
+    devices.warn_if_slow(policy)
     try:
-        with _computing_in(_policy(settings, strategy)):
+        with _computing_in(policy):
             with strategy.scope():
                 network = with_tensorflow_kernels(initial_network(settings))
             history = _fit(network, settings, train_files, eval_files or [], transform_graph, strategy, folder)
