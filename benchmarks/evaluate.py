@@ -70,12 +70,19 @@ def main() -> None:
 
 
 def run(work: str, folder: Path, pictures: int, devkit: Path | None = None) -> dict[str, Any]:
-    """Has a fresh process do a part, and returns what it measured."""
+    """Has a fresh process do a part, and returns what it measured.
+
+    Raises:
+        RuntimeError: it failed.
+    """
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(Path(__file__).parents[1])}
     if devkit is not None:
         environment["DEVKIT"] = str(devkit)
     command = [sys.executable, __file__, str(folder), "--worker", work, str(folder), str(pictures)]
-    finished = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, text=True)
+    # TensorFlow says much on the way that nobody has asked for.
+    finished = subprocess.run(command, env=environment, capture_output=True, check=False, text=True)
+    if finished.returncode:
+        raise RuntimeError(f"{work} ended with {finished.returncode}:\n{finished.stderr}")
     return json.loads(finished.stdout.splitlines()[-1])
 
 
