@@ -117,7 +117,9 @@ def averaging_of_statistics(network: keras.Model, strategy: tf.distribute.Strate
     @tf.function
     def average() -> None:
         def on_replica() -> None:
-            means = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, statistics)
+            # Read here, each value is on the replica's device, which several workers go by.
+            values = [tf.identity(variable) for variable in statistics]
+            means = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, values)
             for variable, mean in zip(statistics, means, strict=True):
                 variable.assign(mean)
 

@@ -16,7 +16,7 @@ CONFIG = """
 name: memorised
 base_model: MobileNetV2
 nn_arch: {image_size: 257, dropout_rate: 0}
-hps: {steps: 1000, batch_size: 4, optimizer: adam, lr: 1e-3, weight_decay: 0, bn_momentum: 0.9}
+hps: {steps: 2000, batch_size: 4, optimizer: adam, lr: 1e-3, weight_decay: 0, bn_momentum: 0.9}
 augmentation: {scale: [1, 1], scale_step: 0, flip: 0}
 train: {init_from: none}
 data: {splits: {train: {list: memorised}, eval: {list: memorised}}}
