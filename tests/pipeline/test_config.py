@@ -124,6 +124,21 @@ def test_where_a_run_writes_unless_told(file, monkeypatch, tmp_path):
         ),
         ("train: {loss: [{name: dice, gamma: 1}]}", "gamma is for focal, and dice has none; found 1"),
         ("train: {loss: [{name: lovasz_softmax, stride: 17}]}", "train.loss.0.stride: found 17"),
+        (
+            "eval: {min_iou: {unicorn: 0.5}}",
+            "eval.min_iou: found 'unicorn', which is no class of data.labels; there are",
+        ),
+        (
+            "eval: {min_slice_mean_iou: {class: {unicorn: 0.5}}}",
+            "eval.min_slice_mean_iou.class: found 'unicorn'; it must",
+        ),
+        (
+            "eval: {min_slice_mean_iou: {object_size: {tiny: 0.5}}}",
+            "found 'tiny'; it must be one of small, medium, large",
+        ),
+        ("eval: {min_slice_mean_iou: {span: {first: 0.5}}}", "found 'first'; it must be a span's number"),
+        ("eval: {min_slice_mean_iou: {weather: {rain: 0.5}}}", "eval.min_slice_mean_iou.weather"),
+        ("eval: {min_mean_iou: 57.8}", "eval.min_mean_iou: found 57.8; input should be less than or equal to 1"),
         ("train: {loss: []}", "train.loss: found []"),
         ("train: {loss: [{name: hinge}]}", "train.loss.0.name: found 'hinge'; input should be 'cross_entropy'"),
         ("nn_arch: {encoder_middle_conf: [{op: conv, kernel: 3, input: 0}]}", "branch 0: input 0 is no earlier branch"),
