@@ -35,7 +35,7 @@ lint:
 
 lock: ## Renew the locked requirements.
 	$$(tools/find-uv) pip compile --quiet --upgrade pyproject.toml --generate-hashes --python-version 3.11 -o requirements.txt
-	$$(tools/find-uv) pip compile --quiet --upgrade pyproject.toml --extra dev --extra onnx --generate-hashes \
+	$$(tools/find-uv) pip compile --quiet --upgrade pyproject.toml --extra dev --extra onnx --extra try --generate-hashes \
 	  --python-version 3.11 --constraint requirements.txt -o requirements-dev.txt
 	$$(tools/find-uv) pip compile --quiet --upgrade pyproject.toml --extra peers --generate-hashes --python-version 3.11 \
 	  --constraint requirements.txt -o requirements-peers.txt

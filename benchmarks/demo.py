@@ -60,6 +60,30 @@ def measured(command: list, expected: int) -> tuple[float, float, str]:
     return float(seconds), int(peak) / 1024, output
 
 
+def output_of(command: list, cwd: Path | None = None, **environment: str) -> str:
+    """What a process has printed, without its log.
+
+    Args:
+        command: program and arguments.
+        cwd: where it is run.
+        environment: variables that it is given besides ours.
+
+    Raises:
+        RuntimeError: it failed; the message has all that it said.
+    """
+    done = subprocess.run(
+        list(map(str, command)),
+        cwd=cwd,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
 def cpu_model() -> str:
     """The processor's name, where Linux tells it."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():

@@ -23,7 +23,6 @@ import json
 import os
 import platform
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -31,7 +30,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from demo import cpu_model
+from demo import cpu_model, output_of
 from examples import write_examples, write_transform_graph
 
 BARE_PICTURES = 60
@@ -70,20 +69,12 @@ def main() -> None:
 
 
 def run(work: str, folder: Path, pictures: int, devkit: Path | None = None) -> dict[str, Any]:
-    """Has a fresh process do a part, and returns what it measured.
-
-    Raises:
-        RuntimeError: it failed.
-    """
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(Path(__file__).parents[1])}
+    """Has a fresh process do a part, and returns what it measured."""
+    environment = {"PYTHONPATH": str(Path(__file__).parents[1])}
     if devkit is not None:
         environment["DEVKIT"] = str(devkit)
-    command = [sys.executable, __file__, str(folder), "--worker", work, str(folder), str(pictures)]
-    # TensorFlow says much on the way that nobody has asked for.
-    finished = subprocess.run(command, env=environment, capture_output=True, check=False, text=True)
-    if finished.returncode:
-        raise RuntimeError(f"{work} ended with {finished.returncode}:\n{finished.stderr}")
-    return json.loads(finished.stdout.splitlines()[-1])
+    command = [sys.executable, __file__, folder, "--worker", work, folder, pictures]
+    return json.loads(output_of(command, **environment).splitlines()[-1])
 
 
 def print_costs(name: str, small: dict, large: dict) -> tuple[float, float]:

@@ -15,7 +15,6 @@ import os
 import platform
 import re
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from statistics import median
 
-from demo import DEEPLAB, cpu_model
+from demo import DEEPLAB, cpu_model, output_of
 
 from kubeflow.entrypoint import Component
 from kubeflow.local_backend.records import runs
@@ -84,9 +83,7 @@ def main() -> None:
 def seconds_of(command: list) -> tuple[float, float]:
     """Seconds of a command that must succeed: by the clock, and of processor time."""
     started, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    output_of(command)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return time.monotonic() - started, cpu
@@ -108,11 +105,10 @@ def import_seconds(module: str) -> tuple[float, float]:
         f"import time, {module}; bare = time.process_time(); import kubeflow.entrypoint;"
         "print(bare, time.process_time() - bare)"
     )
-    environment = {**os.environ, "_KFP_RUNTIME": "true"}
     found = []
     for _ in range(3):
-        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-        found.append(tuple(map(float, done.stdout.split()[-2:])))
+        told = output_of([sys.executable, "-c", code], _KFP_RUNTIME="true")
+        found.append(tuple(map(float, told.split()[-2:])))
     return median(bare for bare, _ in found), median(added for _, added in found)
 
 

@@ -27,7 +27,6 @@ import math
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -37,7 +36,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from demo import cpu_model, measured
+from demo import cpu_model, measured, output_of
 
 WORK = ("step", "memory")
 SMALLEST_SIZE = 33
@@ -122,7 +121,7 @@ def prepared(devkit: Path, folder: Path, network: str, size: int) -> tuple[str, 
         "write_examples(Path(devkit), 'eval', folder / 'eval');"
         "write_transform_graph(pattern, folder / 'graph', int(size), network)"
     )
-    run([sys.executable, "-c", code, devkit.resolve(), folder, network, size], cwd=Path(__file__).parent)
+    output_of([sys.executable, "-c", code, devkit.resolve(), folder, network, size], cwd=Path(__file__).parent)
     return str(folder / "train" / "*"), str(folder / "eval" / "*"), str(folder / "graph")
 
 
@@ -133,26 +132,7 @@ def command_for(job: Job) -> list[str]:
 
 def finished(job: Job) -> dict[str, Any]:
     """What a worker has found out, when it is done."""
-    return json.loads(run(command_for(job)).splitlines()[-1])
-
-
-def run(command: list, cwd: Path | None = None) -> str:
-    """Runs a process and returns what it printed.
-
-    Raises:
-        RuntimeError: it failed.
-    """
-    done = subprocess.run(
-        list(map(str, command)),
-        cwd=cwd,
-        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
-    return done.stdout
+    return json.loads(output_of(command_for(job)).splitlines()[-1])
 
 
 def print_step_table(job: Job, found: dict[str, Any]) -> None:
@@ -208,7 +188,7 @@ def print_memory_table(folder: Path, network: str) -> None:
     print("|---|---|---|---|", flush=True)
     files = sorted((folder / "train").iterdir())
     code = "import sys; sys.path.insert(0, sys.argv[1]); from training_step import count; print(count(sys.argv[2]))"
-    pictures = int(run([sys.executable, "-c", code, Path(__file__).parent, folder / "train" / "*"]).split()[-1])
+    pictures = int(output_of([sys.executable, "-c", code, Path(__file__).parent, folder / "train" / "*"]).split()[-1])
     for copies in COPIES:
         linked = folder / f"times_{copies}"
         linked.mkdir()

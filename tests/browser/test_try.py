@@ -1,4 +1,4 @@
-"""The page of `deeplab try` in a real browser. It needs Gradio, which is an extra."""
+"""The page of `deeplab try` in a real browser."""
 
 from __future__ import annotations
 
@@ -59,7 +59,6 @@ def models(tmp_path_factory) -> list[Path]:
 @pytest.fixture(scope="module")
 def url(models) -> Iterator[str]:
     """Of the page, served by the command."""
-    pytest.importorskip("gradio")
     command = [Path(sys.executable).with_name("deeplab"), "try", *models, "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:

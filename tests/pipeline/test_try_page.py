@@ -90,11 +90,6 @@ def test_the_legend_has_colours_shares_and_the_time():
     assert "1.23 s for 40 x 30 pixels" in shown
 
 
-@pytest.fixture
-def as_if_installed(monkeypatch):
-    monkeypatch.setattr("pipeline.model_commands.find_spec", lambda name: object())
-
-
 def test_without_gradio_the_command_says_what_to_install(monkeypatch):
     monkeypatch.setattr("pipeline.model_commands.find_spec", lambda name: None)
     result = CliRunner().invoke(app, ["try", "models"])
@@ -102,7 +97,7 @@ def test_without_gradio_the_command_says_what_to_install(monkeypatch):
     assert "tools/make-venv requirements-try.txt" in str(result.exception)
 
 
-def test_a_port_that_is_taken(as_if_installed):
+def test_a_port_that_is_taken():
     with listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
         result = CliRunner().invoke(app, ["try", "models", "--port", str(port)])
@@ -110,13 +105,13 @@ def test_a_port_that_is_taken(as_if_installed):
     assert f"--host 127.0.0.1 --port {port}: the page cannot be served there" in str(result.exception)
 
 
-def test_a_model_that_is_not_there(as_if_installed, tmp_path):
+def test_a_model_that_is_not_there(tmp_path):
     result = CliRunner().invoke(app, ["try", str(tmp_path / "nothing"), "--port", "0"])
     assert isinstance(result.exception, CommandError)
     assert "there is no such folder" in str(result.exception)
 
 
-def test_only_this_machine_is_served_unless_told_otherwise(as_if_installed, monkeypatch):
+def test_only_this_machine_is_served_unless_told_otherwise(monkeypatch):
     asked = []
     monkeypatch.setattr(try_page, "listen", lambda host, port: asked.append(host) or listen(host, 0))
     CliRunner().invoke(app, ["try", "nothing"])
@@ -127,8 +122,7 @@ def test_only_this_machine_is_served_unless_told_otherwise(as_if_installed, monk
 
 @pytest.fixture
 def client(model):
-    """Of the page with the model on both sides; it needs Gradio, which is an extra."""
-    pytest.importorskip("gradio")
+    """Of the page with the model on both sides."""
     from gradio_client import Client
 
     listening = listen("127.0.0.1", 0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -93,16 +92,8 @@ def test_a_long_list_of_pictures_is_cut():
         fit([np.nan], stop)
 
 
-@pytest.fixture
-def ctrl_c() -> Iterator[None]:
-    """Ctrl-C as it is in a terminal; a shell's background, where these tests may run, ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_training_when_the_step_is_saved(ctrl_c, number):
+def test_a_signal_ends_training_when_the_step_is_saved(number):
     saved: list[int] = []
     interruption = Interruption()
 
@@ -119,7 +110,7 @@ def test_a_signal_ends_training_when_the_step_is_saved(ctrl_c, number):
     assert signal.getsignal(number) == before
 
 
-def test_a_second_signal_ends_at_once(ctrl_c):
+def test_a_second_signal_ends_at_once():
     with Interruption().held_back(), pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
