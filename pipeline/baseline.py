@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import ml_metadata as mlmd
@@ -10,7 +11,11 @@ from tfx import types
 from tfx.dsl.components.common.resolver import ResolverStrategy
 from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
 
+from components.pusher.versions import PUSHED_DESTINATION, PushError, origin_of_current
+from trainer import files
 from trainer.settings import LATEST_BLESSED, LATEST_PUSHED
+
+LOGGER = logging.getLogger(__name__)
 
 
 class OtherModelStrategy(ResolverStrategy):
@@ -92,13 +97,29 @@ def _latest_blessed(store: mlmd.MetadataStore, among: dict[str, list[types.Artif
 
 
 def _latest_pushed(store: mlmd.MetadataStore, among: dict[str, list[types.Artifact]]) -> list[types.Artifact]:
-    """The last of the models that a Pusher has taken which did push."""
-    pushed = [artifact for artifact in among["pushed_model"] if artifact.get_int_custom_property("pushed")]
-    for each in sorted(pushed, key=lambda artifact: artifact.id, reverse=True):
+    """The last of the models that a Pusher has taken which did push, or that which it was rolled back to."""
+    artifacts = (artifact for artifact in among["pushed_model"] if artifact.get_int_custom_property("pushed"))
+    pushed = sorted(artifacts, key=lambda artifact: artifact.id, reverse=True)
+    for each in [*_rolled_back_to(pushed), *pushed]:
         taken = _inputs_of_producers(store, [each])
         if found := [model for model in among["model"] if model.id in taken]:
             return found
     return []
+
+
+def _rolled_back_to(pushed: list[types.Artifact]) -> list[types.Artifact]:
+    """The push whose model is the current version now where the last push went to, if that can be told."""
+    destination = pushed[0].get_string_custom_property(PUSHED_DESTINATION) if pushed else ""
+    if not destination:
+        return []
+    folder = destination.rpartition("/")[0]
+    try:
+        origin = origin_of_current(folder)
+    except (PushError, OSError) as error:
+        LOGGER.warning("whether the last pushed model was rolled back cannot be told: %s", error)
+        return []
+    place = files.join(folder, origin or "")
+    return [each for each in pushed if each.get_string_custom_property(PUSHED_DESTINATION) == place]
 
 
 _FINDERS = {LATEST_BLESSED: _latest_blessed, LATEST_PUSHED: _latest_pushed}

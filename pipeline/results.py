@@ -18,6 +18,7 @@ from components.example_validator.executor import read_anomalies, read_statistic
 from components.infra_validator.validation import Validation, read_validation
 from components.model_export.component import ExportedModels
 from components.model_export.exports import ExportedModel, read_exports
+from components.pusher.versions import PUSHED_DESTINATION
 from components.report.component import RunReport
 from components.segmentation_example_gen import driver, problem_page
 from components.segmentation_example_gen.component import DataProblems
@@ -111,9 +112,7 @@ def result_of(artifacts: Mapping[str, Artifact], started_from: str | None) -> Ru
         validation=read_validation(artifacts["InfraBlessing"].uri),
         report=Path(artifacts[RunReport.TYPE_NAME].uri, PAGE_FILE),
         pushed_to=(
-            pushed.get_string_custom_property("pushed_destination")
-            if pushed.get_int_custom_property("pushed")
-            else None
+            pushed.get_string_custom_property(PUSHED_DESTINATION) if pushed.get_int_custom_property("pushed") else None
         ),
         pushed_copy=Path(pushed.uri),
         anomalies=tuple(sentences(read_anomalies(artifacts["ExampleAnomalies"]))),

@@ -13,6 +13,7 @@ from components.evaluator.evaluation import Evaluation, EvaluationError, read_ev
 from components.infra_validator.validation import Validation, read_validation
 from components.model_export.component import ExportedModels
 from components.model_export.exports import ExportedModel, read_exports
+from components.pusher.versions import PUSHED_DESTINATION
 from components.report.component import RunReport
 from components.segmentation_example_gen import driver
 from components.segmentation_example_gen.problem_page import PAGE_FILE
@@ -99,7 +100,7 @@ def _run(output: Path, context: metadata_store_pb2.Context, *, finished: bool) -
         validation=tried,
         exports=exported,
         report=report and Path(report.uri, PAGE_FILE),
-        pushed_to=(pushed and pushed.get_string_custom_property("pushed_destination")) or None,
+        pushed_to=(pushed and pushed.get_string_custom_property(PUSHED_DESTINATION)) or None,
         unreadable=unreadable,
         finished=finished,
     )

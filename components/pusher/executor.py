@@ -18,7 +18,7 @@ from components.evaluator.evaluation import read_evaluation
 from components.example_validator.executor import read_statistics
 from components.model_export.exports import PUSHED_FOLDER, read_exports
 from components.pusher.model_card import CARD_JSON, CARD_MARKDOWN, CardFacts, as_markdown, model_card
-from components.pusher.versions import push
+from components.pusher.versions import PUSHED_DESTINATION, push
 from trainer import files
 from trainer.history import EFFECTIVE_FILE
 from trainer.labels import Labels, read_labels
@@ -64,11 +64,12 @@ class Executor(base_executor.BaseExecutor):
             folder = _with_card(model, card, Path(temporary, "model"))
             for exports in input_dict.get(EXPORTS, []):
                 _add_exports(exports.uri, folder)
-            version = push(str(folder), destination, keep=exec_properties.get(KEEP_VERSIONS))
             # A bucket is as lasting a store as that of the artifacts. From a folder, models may be cleared away.
             if not files.is_remote(destination):
                 files.upload_folder(str(folder), pushed.uri)
-        pushed.set_string_custom_property("pushed_destination", files.join(destination, version))
+            # Last: what fails after it would fail with the model at work.
+            version = push(str(folder), destination, keep=exec_properties.get(KEEP_VERSIONS))
+        pushed.set_string_custom_property(PUSHED_DESTINATION, files.join(destination, version))
         pushed.set_string_custom_property("pushed_version", version)
 
 

@@ -122,8 +122,14 @@ def model_card(
 def _weaknesses(evaluation: Evaluation, labels: Labels, overall: Scores) -> list[str]:
     """What the model is weak at, and what it was not judged on, a sentence each."""
     iou = {name: overall.iou(name) for name in labels.names}
-    weak = [f"{name} ({value:.2f})" for name, value in iou.items() if value is not None and value < WEAK_IOU]
-    unseen = [name for name, value in iou.items() if value is None]
+    pixels = zip(labels.names, map(sum, evaluation.candidate.confusion_matrix), strict=True)
+    # Their IoU tells nothing: none without a prediction of them, and 0 with a single wrong one.
+    unseen = [name for name, count in pixels if not count]
+    weak = [
+        f"{name} ({value:.2f})"
+        for name, value in iou.items()
+        if value is not None and value < WEAK_IOU and name not in unseen
+    ]
     slices = [
         f"{part.feature} {part.value} ({part.scores.mean_iou:.2f})"
         for part in evaluation.candidate.slices

@@ -27,6 +27,8 @@ BEGUN_FILE = ".push-begun"
 """In an object store, when the push of a version began, in seconds since 1970; written before all else."""
 ABANDONED_SECONDS = 24 * 60 * 60
 """A push that began so long ago and is not complete is at work no longer."""
+PUSHED_DESTINATION = "pushed_destination"
+"""Property of a `PushedModel`: path or URI of the version. TFX's own Pusher calls it so."""
 NUMBER = "^[0-9]{1,18}$"
 """TensorFlow Serving's version numbers have 64 bits."""
 
@@ -38,6 +40,7 @@ class Latest(Section):
     model_config = ConfigDict(extra="ignore")
 
     version: Annotated[str, Field(pattern=NUMBER)]
+    """For readers that cannot list a folder. It may be one behind, after a push that was killed at its very end."""
     pushed: str
     """When, in ISO 8601 and UTC."""
     rollbacks: dict[str, str] = {}
@@ -92,8 +95,7 @@ def rollback(folder: str, to: str | None = None) -> tuple[str, str]:
         # Not even a lock is to be made where there are no models.
         _existing_version(folder)
         with files.exclusive(folder):
-            latest = read_latest(folder)
-            origins = latest.rollbacks if latest else {}
+            origins = _origins(folder)
             there = list(_complete_versions(folder))
             current = _existing_version(folder)
             origin = origins.get(current, current)
@@ -112,21 +114,32 @@ def rollback(folder: str, to: str | None = None) -> tuple[str, str]:
 
 
 def current_version(folder: str) -> str | None:
-    """The version that `latest.json` names, or without that file the newest complete one; None if there is none.
+    """The newest complete version, which is what servers take; None if there is none.
 
     Args:
         folder: path or URI of the versions.
 
     Raises:
+        OSError: the place cannot be read.
+    """
+    return next(_complete_versions(folder), None)
+
+
+def origin_of_current(folder: str) -> str | None:
+    """The version that was pushed with the current version's contents: itself, unless a rollback has made it.
+
+    Args:
+        folder: path or URI of the versions.
+
+    Returns:
+        None if there is no version.
+
+    Raises:
         PushError: `latest.json` is damaged.
         OSError: the place cannot be read.
     """
-    latest = read_latest(folder)
-    if latest is not None:
-        if _is_complete(folder, latest.version):
-            return latest.version
-        logging.warning("%s: there is no version %s, which %s names", folder, latest.version, LATEST_FILE)
-    return next(_complete_versions(folder), None)
+    current = current_version(folder)
+    return None if current is None else _origins(folder).get(current, current)
 
 
 def read_latest(folder: str) -> Latest | None:
@@ -149,17 +162,15 @@ def read_latest(folder: str) -> Latest | None:
 
 
 def remove_outdated(folder: str, keep: int) -> None:
-    """Removes all complete versions but the newest ones and the current one; warns if one cannot be removed.
+    """Removes all complete versions but the newest ones; warns if one cannot be removed.
 
     Args:
         folder: path or URI of the versions.
         keep: how many of the newest stay.
     """
     try:
-        current = current_version(folder)
         for version in list(_complete_versions(folder))[keep:]:
-            if version != current:
-                files.withdraw_folder(files.join(folder, version), first=SAVED_MODEL_FILE)
+            files.withdraw_folder(files.join(folder, version), first=SAVED_MODEL_FILE)
     except OSError as error:
         logging.warning("%s: earlier versions cannot be removed, the next push tries again: %s", folder, error)
 
@@ -171,24 +182,35 @@ def _existing_version(folder: str) -> str:
     return current
 
 
+def _origins(folder: str) -> dict[str, str]:
+    latest = read_latest(folder)
+    return latest.rollbacks if latest else {}
+
+
+def _write_latest(folder: str, latest: Latest) -> None:
+    files.write_bytes(files.join(folder, LATEST_FILE), (latest.model_dump_json(indent=2) + "\n").encode())
+
+
 def _add(model: str, folder: str, rollback_to: str | None = None) -> str:
     if not Path(model, SAVED_MODEL_FILE).is_file():
         raise PushError(f"{model}: is no SavedModel, there is no {SAVED_MODEL_FILE}")
     latest = read_latest(folder)
     there = _versions(folder)
     taken = [*there, latest.version] if latest else there
-    now = datetime.datetime.now(datetime.UTC)
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     version = str(max([int(time.time()), *(int(number) + 1 for number in taken)]))
     rollbacks = {made: origin for made, origin in (latest.rollbacks if latest else {}).items() if made in there}
     if rollback_to is not None:
         rollbacks[version] = rollback_to
+        before = latest or Latest(version=_existing_version(folder), pushed=now)
+        # First: killed behind the version, that would pass for one of its own.
+        _write_latest(folder, before.model_copy(update={"rollbacks": rollbacks}))
     place = files.join(folder, version)
     if files.is_remote(folder):
         files.write_bytes(files.join(place, BEGUN_FILE), str(int(time.time())).encode())
     files.publish_folder(model, place, last=SAVED_MODEL_FILE)
-    written = Latest(version=version, pushed=now.isoformat(timespec="seconds"), rollbacks=rollbacks)
     try:
-        files.write_bytes(files.join(folder, LATEST_FILE), (written.model_dump_json(indent=2) + "\n").encode())
+        _write_latest(folder, Latest(version=version, pushed=now, rollbacks=rollbacks))
     except OSError:
         with contextlib.suppress(OSError):
             files.withdraw_folder(place, first=SAVED_MODEL_FILE)

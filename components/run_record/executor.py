@@ -14,6 +14,7 @@ from tfx.utils import path_utils
 
 from components.evaluator.evaluation import read_evaluation
 from components.infra_validator.validation import read_validation
+from components.pusher.versions import PUSHED_DESTINATION
 from components.run_record.record import (
     ABSENT,
     LAST_PUSHED,
@@ -52,7 +53,6 @@ class PreviousRunExecutor(base_executor.BaseExecutor):
 
         Raises:
             RecordError: the record is damaged.
-            PushError: `latest.json` beside the pushed models is.
             OSError: one of the places cannot be read.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
@@ -112,7 +112,7 @@ class RunRecordExecutor(base_executor.BaseExecutor):
             reasons=evaluation.reasons,
             infra_blessed=validation.blessed,
             infra_reason=validation.reason,
-            pushed_to=pushed.get_string_custom_property("pushed_destination") or None,
+            pushed_to=pushed.get_string_custom_property(PUSHED_DESTINATION) or None,
             started_from=(exec_properties[LAST_PUSHED] if exec_properties[WARM_START] else None) or None,
         )
         write_record(exec_properties[RECORDS], record, artifact_utils.get_single_uri(input_dict[STATISTICS]))

@@ -102,7 +102,6 @@ def last_pushed_model(folder: str) -> str | None:
     """The current version in a folder of pushed models, path or URI; None if there is none.
 
     Raises:
-        PushError: the folder's `latest.json` is damaged.
         OSError: the place cannot be read.
     """
     version = current_version(folder)

@@ -1,10 +1,13 @@
 """What a run finds of earlier ones, by a metadata store in memory."""
 
+import shutil
+
 import ml_metadata as mlmd
 import pytest
 from ml_metadata.proto import metadata_store_pb2
 from tfx.types import standard_artifacts
 
+from components.pusher.versions import push, rollback
 from pipeline.baseline import EarlierModelStrategy, OtherModelStrategy, PreviousStatisticsStrategy
 
 
@@ -170,6 +173,27 @@ def test_a_model_that_is_pushed_anew_is_the_last_pushed_again(runs, store):
     runs._pushed.append(again)
     assert runs.taken(next_examples(store), "latest_pushed") == 0
     assert runs.taken(next_examples(store), "latest_blessed") == 1
+
+
+def test_after_a_rollback_the_last_pushed_is_what_it_went_back_to(runs, store, tmp_path):
+    served, model = tmp_path / "served", tmp_path / "model"
+    model.mkdir()
+    (model / "saved_model.pb").touch()
+    for pushed in range(3):
+        runs.add(blessed=True, pushed=True)
+        destination = f"{served}/{push(str(model), str(served))}"
+        runs._pushed[pushed].set_string_custom_property("pushed_destination", destination)
+    examples = next_examples(store)
+    assert runs.taken(examples, "latest_pushed") == 2
+    rollback(str(served))
+    assert runs.taken(examples, "latest_pushed") == runs.baseline(2, "latest_pushed") == 1
+    rollback(str(served))
+    assert runs.taken(examples, "latest_pushed") == 0
+    # The versions' folder can be gone, or tell nothing.
+    (served / "latest.json").write_text("{")
+    assert runs.taken(examples, "latest_pushed") == 2
+    shutil.rmtree(served)
+    assert runs.taken(examples, "latest_pushed") == 2
 
 
 def test_a_model_is_compared_with_the_last_other_good_one(runs):

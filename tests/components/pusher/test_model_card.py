@@ -7,14 +7,14 @@ import json
 import pytest
 from made_evaluation import evaluation_of, exports_of
 
+from components.evaluator.evaluation import Evaluation
 from components.pusher.model_card import CardFacts, as_markdown, model_card
 from trainer.labels import Labels
 
 LABELS = Labels.model_validate({"classes": ["background", "cat", "dog|wolf"]})
 
 
-@pytest.fixture
-def card() -> dict:
+def card_of(evaluation: Evaluation) -> dict:
     facts = CardFacts(
         name="demo",
         deeplab="0.1",
@@ -27,7 +27,12 @@ def card() -> dict:
         "steps": 60,
         "settings": {"hps": {"lr": 0.01, "ema_momentum": None}, "train": {"init_from": ["/models/1"]}},
     }
-    return model_card(facts, evaluation_of(LABELS), LABELS, {"train": 12, "eval": 7}, training, exports_of())
+    return model_card(facts, evaluation, LABELS, {"train": 12, "eval": 7}, training, exports_of())
+
+
+@pytest.fixture
+def card() -> dict:
+    return card_of(evaluation_of(LABELS))
 
 
 def test_it_is_json(card):
@@ -45,6 +50,18 @@ def test_weak_classes_and_slices_and_unseen_classes_are_limits(card):
     limits = " ".join(card["limits"])
     assert "Classes with an IoU below 0.5: cat (0.40)." in limits
     assert "Slices with a mean IoU below 0.5: object_size small (0.25)." in limits
+    assert "Classes that no judged picture had: dog|wolf." in limits
+
+
+def test_a_class_that_no_picture_had_is_not_weak_for_a_wrong_pixel():
+    evaluation = evaluation_of(LABELS)
+    (background, cat, unseen) = evaluation.candidate.confusion_matrix
+    metrics = {**evaluation.candidate.overall.metrics, "iou/dog|wolf": 0.0}
+    overall = evaluation.candidate.overall.model_copy(update={"metrics": metrics})
+    update = {"overall": overall, "confusion_matrix": ((*background[:2], 1), cat, unseen)}
+    candidate = evaluation.candidate.model_copy(update=update)
+    limits = " ".join(card_of(evaluation.model_copy(update={"candidate": candidate}))["limits"])
+    assert "Classes with an IoU below 0.5: cat (0.40)." in limits
     assert "Classes that no judged picture had: dog|wolf." in limits
 
 

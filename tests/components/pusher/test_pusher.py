@@ -1,5 +1,6 @@
 """The Pusher's executor, into a folder. Into buckets: tests/trainer/test_files.py."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from components.model_export.exports import ExportedModel, write_exports
 from components.pusher.executor import Executor
 from components.pusher.model_card import CARD_JSON, CARD_MARKDOWN, CardFacts
 from components.pusher.versions import PushError
+from trainer import files
 from trainer.history import EFFECTIVE_FILE
 from trainer.labels import Labels
 
@@ -114,6 +116,16 @@ def test_the_other_formats_that_were_kept_lie_in_the_model(push, artifact):
         ]
         assert found == {f"assets.extra/exports/litert_int8/{name}" for name in ("model.tflite", "metrics.json")}
         assert not any(file.is_symlink() for file in folder.rglob("*"))
+
+
+def test_a_copy_that_cannot_be_written_leaves_the_destination_as_it_was(push, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files, "upload_folder", refuse)
+    with pytest.raises(OSError, match="No space left"):
+        push(blessed=1)
+    assert not (tmp_path / "served").exists()
 
 
 def test_a_copy_stays_among_the_artifacts(push):

@@ -12,12 +12,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from components.pusher import versions
-from components.pusher.versions import PushError, current_version, push, rollback
+from components.pusher.versions import PushError, current_version, origin_of_current, push, rollback
 from trainer import files
 
 SIZES = {"saved_model.pb": 5_000, "variables/variables.index": 300, "variables/variables.data": 200_000}
@@ -129,13 +130,6 @@ def test_all_versions_are_kept_unless_said_otherwise(model, served):
     assert list(seen(served).values()) == ["a", "b", "c", "d"]
 
 
-def test_the_current_version_is_never_removed(model, served):
-    first, _, _, last = (push(model(letter), str(served)) for letter in "abcd")
-    (served / "latest.json").write_text(json.dumps({"version": first, "pushed": "by hand"}))
-    versions.remove_outdated(str(served), keep=1)
-    assert list(seen(served)) == [first, last]
-
-
 def test_versions_that_cannot_be_removed_fail_no_push(model, served, monkeypatch, caplog):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
@@ -159,26 +153,23 @@ def test_without_latest_it_is_the_newest_complete_one(model, served, clock):
     assert current_version(str(served)) == "1000"
 
 
-def test_latest_names_another_than_the_newest(model, served):
-    first, _ = (push(model(letter), str(served)) for letter in "ab")
-    (served / "latest.json").write_text(json.dumps({"version": first, "pushed": "by hand"}))
-    assert current_version(str(served)) == first
-
-
-def test_latest_names_a_version_that_is_gone(model, served, caplog):
-    first, last = (push(model(letter), str(served)) for letter in "ab")
-    files.withdraw_folder(str(served / last), first="saved_model.pb")
-    assert current_version(str(served)) == first
-    assert f"there is no version {last}" in caplog.text
+@pytest.mark.parametrize("named", ["first", "7"])
+def test_it_is_what_servers_take_whatever_latest_names(model, served, named):
+    """As after a push that was killed at its very end, or when somebody has removed a version."""
+    first, second = (push(model(letter), str(served)) for letter in "ab")
+    (served / "latest.json").write_text(json.dumps({"version": first if named == "first" else named, "pushed": "2026"}))
+    assert current_version(str(served)) == second
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"version": "../other", "pushed": ""}', '{"version": 7}'])
 def test_a_damaged_latest_is_told_with_what_to_do(model, served, content):
-    push(model("a"), str(served))
+    for letter in "ab":
+        push(model(letter), str(served))
     (served / "latest.json").write_text(content)
-    for call in (current_version, rollback):
+    for call in (origin_of_current, rollback, partial(push, model("c"))):
         with pytest.raises(PushError, match=r"latest\.json: does not say which version .*; remove it"):
             call(str(served))
+    assert list(seen(served).values()) == ["a", "b"]
 
 
 def test_in_a_folder_without_versions_there_is_none(served):
@@ -191,7 +182,7 @@ def test_in_a_folder_without_versions_there_is_none(served):
 def test_rolling_back_pushes_the_version_before_as_a_new_one(model, served):
     first, second = (push(model(letter), str(served)) for letter in "ab")
     third, origin = rollback(str(served))
-    assert origin == first
+    assert origin == origin_of_current(str(served)) == first
     assert int(third) > int(second)
     assert seen(served) == {first: "a", second: "b", third: "a"}
     assert latest(served)["version"] == third
@@ -206,6 +197,20 @@ def test_rolling_back_again_goes_further_back_and_not_to_what_was_rolled_back(mo
     assert list(seen(served).values()) == ["a", "b", "c", "b", "a"]
     with pytest.raises(PushError, match="has the contents of the oldest version, so there is none before it"):
         rollback(str(served))
+
+
+def test_rolling_back_after_a_push_that_was_killed_before_latest_names_it(model, served):
+    _, second, _ = (push(model(letter), str(served)) for letter in "abc")
+    (served / "latest.json").write_text(json.dumps({"version": second, "pushed": "2026"}))
+    assert rollback(str(served))[1] == second
+    assert list(seen(served).values()) == ["a", "b", "c", "b"]
+
+
+def test_rolling_back_without_latest(model, served):
+    first, _ = (push(model(letter), str(served)) for letter in "ab")
+    (served / "latest.json").unlink()
+    third, _ = rollback(str(served))
+    assert latest(served)["rollbacks"] == {third: first}
 
 
 def test_rolling_back_after_a_rollback_and_a_push(model, served):
@@ -306,12 +311,13 @@ def test_the_first_push_that_is_killed(model, served):
 
 
 def test_a_rollback_that_is_killed(model, served):
-    for letter in "ab":
-        push(model(letter), str(served))
+    first, second = (push(model(letter), str(served)) for letter in "ab")
     after = set()
     for _ in killed_everywhere(served, lambda: rollback(str(served))):
         after.add("".join(seen(served).values()))
         assert latest(served)["version"] in seen(served)
+        # What a copy is a copy of is known at once, so that nothing rolls back to what was rolled back.
+        assert origin_of_current(str(served)) == (first if len(seen(served)) == 3 else second)
     assert after == {"ab", "aba"}
     assert seen(served)[latest(served)["version"]] == "a"
 
