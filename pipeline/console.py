@@ -210,7 +210,7 @@ def print_result(console: Console, result: RunResult, steps: list[tuple[str, boo
     before = f"none, {evaluation.not_compared}"
     if evaluation.baseline is not None:
         before = f"{decimal(evaluation.baseline_mean_iou)} on the same pictures, {evaluation.baseline.uri}"
-    table.add_row("compared with", before)
+    table.add_row("compared with", escape(before))
     if result.started_from is not None:
         table.add_row("started from", escape(result.started_from))
     reasons = escape("; ".join(evaluation.reasons))

@@ -19,6 +19,7 @@ from trainer import features, files
 from trainer.counts import boundary_counts, confusion_matrix
 from trainer.labels import Labels
 from trainer.metrics import (
+    BOUNDARY_COUNTS,
     OVERALL_METRICS,
     Counts,
     boundary_iou_name,
@@ -83,11 +84,25 @@ class AsServed(Judge):
 
     Args:
         model: with the signature `confusion`.
+
+    Raises:
+        ModelError: it does not count all that is told.
     """
 
     def __init__(self, model: Model):
         self._model = model
         self._confusion = model.signature(features.CONFUSION_SIGNATURE)
+        classes = len(model.labels.names)
+        wanted = {
+            features.CONFUSION_MATRIX: (None, classes, classes),
+            features.BOUNDARY_COUNTS: (None, classes, len(BOUNDARY_COUNTS)),
+        }
+        found = model.output_shapes(features.CONFUSION_SIGNATURE)
+        if not wanted.items() <= found.items():
+            raise ModelError(
+                f"{model.place}: its signature {features.CONFUSION_SIGNATURE!r} gives {found}; wanted is {wanted}: a "
+                "model of an earlier version is to be trained anew"
+            )
 
     def mask(self, sample: Sample) -> np.ndarray:
         (prediction,) = self._model.serve([sample.picture.encoded])
@@ -116,6 +131,8 @@ class Rebuilt(Judge):
         try:
             with tempfile.TemporaryDirectory() as folder:
                 description, weights = read_network(files.fetched(model.place, folder), model.place)
+        except OSError as error:
+            raise ModelError(f"{model.place}: cannot be read: {error.strerror or error}") from error
         except WeightsError as error:
             without = "without --multi-scale, --flip and --output-stride it is judged as it is served"
             raise ModelError(f"{error}; {without}") from error
@@ -158,7 +175,7 @@ def evaluate(judge: Judge, pairs: Iterable[Pair], labels: Labels, pictures: Path
         except DataError as error:
             problems += error.problems
         except PictureRefusedError as error:
-            problems += (Problem(pair.image, f"the model cannot take it: {error}", pair=pair.id),)
+            problems += (Problem(pair.image, f"the model cannot take it: {error.reason}", pair=pair.id),)
         yield Judgement(labels, counts, problems)
 
 

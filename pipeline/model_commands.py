@@ -71,9 +71,12 @@ def evaluate(
 
     source, split_name = _labelled(data, split, config_file)
     try:
-        pairs = read_dataset(source).splits[split_name]
+        dataset = read_dataset(source)
     except DataError as error:
         raise DataRefusedError(f"{source.place}: the data cannot be read", error.problems) from error
+    pairs = dataset.splits[split_name]
+    # A split that is drawn has entries of both lists.
+    left_out = [each for each in dataset.problems if each.split == split_name or source.val_ratio is not None]
     from pipeline.saved_model import ModelError
 
     try:
@@ -94,13 +97,17 @@ def evaluate(
     except ModelError as error:
         raise CommandError(str(error)) from error
     except OSError as error:
+        if save_pictures is None:
+            raise
         raise CommandError(f"{error.filename or save_pictures}: cannot be written ({error.strerror})") from error
     if json_:
         typer.echo(json.dumps(judgement.as_dict(), indent=2))
     else:
         print_counts(Console(highlight=False, soft_wrap=True), judgement.as_dict())
-    if judgement.problems:
-        raise DataRefusedError(f"{judgement.counts.pictures} of {len(pairs)} pictures were judged", judgement.problems)
+    if problems := [*left_out, *judgement.problems]:
+        # Several things can be wrong with one entry.
+        listed = len(pairs) + len({each.pair or each.where for each in left_out})
+        raise DataRefusedError(f"{judgement.counts.pictures} of {listed} pictures were judged", problems)
 
 
 def _labelled(data: str | None, split: str, config_file: Path | None) -> tuple[Source, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -21,6 +22,8 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 """Of the files that folders and patterns stand for, in small letters or capitals."""
 MASK_ENDING = ".png"
 """Of what is written for a picture: its mask, a palette PNG."""
+OVERLAY_COMMENT = b"overlay by deeplab predict"
+"""In an overlay, a JPEG, by which it is told from others."""
 LIST_SUFFIX = ".txt"
 
 
@@ -67,6 +70,8 @@ def choose(arguments: Sequence[str], image_folder: str | None = None) -> tuple[l
                     chosen.setdefault(_same(picture.file), picture)
         except DataError as error:
             unusable += error.problems
+        except OSError as error:
+            unusable.append(Problem(argument, f"cannot be read: {error.strerror or error}"))
     if problem := _of_one_name(chosen.values()):
         unusable.append(problem)
     if unusable:
@@ -83,7 +88,8 @@ def check_output(chosen: Iterable[ChosenPicture], output: str, endings: Sequence
         endings: what is put behind the name of a picture to name what is written for it.
 
     Raises:
-        DataError: something would take the place of one that is read, or of a PNG that is no mask of an earlier time.
+        DataError: something would take the place of one that is read, or of a file that is of no earlier time.
+        OSError: the folder cannot be read.
     """
     chosen = list(chosen)
     read = {_same(picture.file) for picture in chosen}
@@ -92,8 +98,10 @@ def check_output(chosen: Iterable[ChosenPicture], output: str, endings: Sequence
             written = files.join(output, picture.name + ending)
             if _same(written) in read:
                 raise refusal(written, f"would be written for {picture.file}, but is a picture itself; use another -o")
-            if ending == MASK_ENDING and _is_no_mask(written):
-                raise refusal(written, f"would be replaced by the mask of {picture.file}, but is none; use another -o")
+            if _is_foreign(written):
+                raise refusal(
+                    written, f"would be replaced by what is predicted of {picture.file}, but is no such; use another -o"
+                )
 
 
 def choose_examples(pattern: str, output: str) -> list[str]:
@@ -213,13 +221,18 @@ def _stem(path: str) -> str:
     return str(PurePosixPath(path).with_suffix("")) if _is_picture(path) else str(PurePosixPath(path))
 
 
-def _is_no_mask(file: str) -> bool:
-    """Whether there is such a file on this machine that is no PNG with a palette, as masks are."""
-    if files.is_remote(file) or not Path(file).exists():
+def _is_foreign(file: str) -> bool:
+    """Whether there is such a file that is neither a PNG with a palette, as masks are, nor an overlay."""
+    if not files.is_remote(file) and Path(file).is_dir():
+        return True
+    try:
+        content = files.read_bytes(file)
+    except FileNotFoundError:
         return False
     try:
-        with Image.open(file) as image:
-            return (image.format, image.mode) != ("PNG", "P")
+        with Image.open(io.BytesIO(content)) as image:
+            is_mask = (image.format, image.mode) == ("PNG", "P")
+            return not is_mask and image.info.get("comment") != OVERLAY_COMMENT
     except OSError:
         return True
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from components.segmentation_example_gen.pictures import Picture, read_picture
 from components.segmentation_example_gen.problems import DataError, Problem
-from pipeline.picture_arguments import MASK_ENDING, ChosenPicture
+from pipeline.picture_arguments import MASK_ENDING, OVERLAY_COMMENT, ChosenPicture
 from pipeline.saved_model import Model
 from trainer import files
 from trainer.labels import VOC_PALETTE, Labels
@@ -69,7 +69,7 @@ def predict(
         except DataError as error:
             yield error.problems[0]
         except PictureRefusedError as error:
-            yield Problem(picture.file, str(error))
+            yield Problem(picture.file, error.reason)
 
 
 def _predict(model: Model, chosen: ChosenPicture, output: str, with_overlay: bool) -> PredictedPicture:
@@ -109,10 +109,10 @@ def palette_png(mask: np.ndarray, labels: Labels) -> bytes:
 
 def _overlay(picture: Picture, mask: np.ndarray, labels: Labels) -> bytes:
     over = overlay(np.asarray(picture.rgb()), mask, labels)
-    return _encoded(Image.fromarray(over), "JPEG", quality=OVERLAY_QUALITY)
+    return _encoded(Image.fromarray(over), "JPEG", quality=OVERLAY_QUALITY, comment=OVERLAY_COMMENT)
 
 
-def _encoded(image: Image.Image, kind: str, **options: int) -> bytes:
+def _encoded(image: Image.Image, kind: str, **options: int | bytes) -> bytes:
     content = io.BytesIO()
     image.save(content, kind, **options)
     return content.getvalue()

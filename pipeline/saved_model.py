@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from components.pusher.versions import SAVED_MODEL_FILE, PushError, current_version
+from components.pusher.versions import SAVED_MODEL_FILE, current_version
 from trainer import features, files
 from trainer.labels import LABELS_FILE, Labels, read_labels
 from trainer.tensorflow_errors import in_words, picture_refusals
@@ -47,6 +47,15 @@ class Model:
         self.place = place
         self.labels = labels
         self._loaded = loaded
+
+    def output_shapes(self, name: str) -> dict[str, tuple[int | None, ...]]:
+        """The shapes of what a signature puts out, by name; None for what only a call decides.
+
+        Raises:
+            ModelError: it has no such signature.
+        """
+        signature: Any = self.signature(name)
+        return {output: tuple(spec.shape) for output, spec in signature.structured_outputs.items()}
 
     def signature(self, name: str) -> Callable[..., dict[str, Any]]:
         """One of the signatures of `trainer.features`: tensors in, a dictionary of tensors out.
@@ -97,8 +106,6 @@ def model_directory(place: str) -> str:
         version = current_version(place)
         if version is not None:
             return files.join(place, version)
-    except PushError as error:
-        raise ModelError(str(error)) from error
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ModelError(f"{place}: there is no such folder; {WANTED}") from error
     except OSError as error:
@@ -132,9 +139,9 @@ def fetched_model(place: str) -> Iterator[FetchedModel]:
     with tempfile.TemporaryDirectory() as folder:
         try:
             local = files.fetched(directory, folder)
+            labels = read_labels(local)
         except OSError as error:
             raise ModelError(f"{directory}: cannot be read: {error.strerror or error}") from error
-        labels = read_labels(local)
         if labels is None:
             raise ModelError(f"{directory}: has no sound {LABELS_FILE}, which says what its classes mean; {WANTED}")
         yield FetchedModel(directory, local, labels)

@@ -167,7 +167,7 @@ def page(models: Sequence[Model]) -> Any:
             try:
                 told = answer(model, picture)
             except PictureRefusedError as error:
-                refused(str(error))
+                refused(error.reason)
                 return nothing
             return told.overlay, legend(told)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from trainer.features import MAX_PIXELS
+from trainer.features import MAX_PIXELS, MAX_SIDE
 
 JPEG_START = b"\xff\xd8\xff"
 JPEG_SCAN, JPEG_END = b"\xff\xda", b"\xff\xd9"
@@ -17,8 +17,6 @@ MOST_SEGMENTS = 1000
 PNG_START = b"\x89PNG\r\n\x1a\n"
 PNG_END = b"IEND"
 """The last chunk's type; its checksum of 4 bytes follows (PNG specification, 11.2.5)."""
-MAX_SIDE = 65_535
-"""The most that a JPEG can state. A PNG could have rows of millions of pixels, and memory must hold a row at a time."""
 PNG_SIZE = 16, 8
 """Where a PNG has width and height, and how many bytes they are: after signature, length and type (11.2.2)."""
 
@@ -68,10 +66,22 @@ def _picture_size(encoded: tf.Tensor, entry: tf.Tensor) -> tf.Tensor:
 
 
 def _required(condition: tf.Tensor, value: tf.Tensor, entry: tf.Tensor, found: list[tf.Tensor | str]) -> tf.Tensor:
-    """The value, which what is to wait for the condition must be computed from."""
+    """As `required`, with a message that names the entry."""
     before = ["entry ", tf.strings.as_string(entry), " of the batch: found "]
-    message = tf.strings.join([*before, *found, "; wanted whole JPEGs or PNGs"])
-    with tf.control_dependencies([tf.debugging.Assert(condition, [message])]):
+    return required(condition, value, [*before, *found, "; wanted whole JPEGs or PNGs"])
+
+
+def required(condition: tf.Tensor, value: tf.Tensor, message: list[tf.Tensor | str]) -> tf.Tensor:
+    """The value, which what is to wait for the condition must be computed from.
+
+    The graph raises an `InvalidArgumentError` if the condition does not hold.
+
+    Args:
+        condition: bool[].
+        value: any.
+        message: its parts, string[].
+    """
+    with tf.control_dependencies([tf.debugging.Assert(condition, [tf.strings.join(message)])]):
         return tf.identity(value)
 
 

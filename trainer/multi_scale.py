@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from trainer.augmentation import normalised
+from trainer.largest_class import largest_in_bands, resized_rows
 from trainer.model.backbones import BACKBONES
 from trainer.model.deeplabv3plus import deeplabv3plus
 from trainer.model.folding import folded
@@ -65,22 +66,24 @@ class MultiScale:
 
     def _class_indices(self, image: tf.Tensor, output_size: tf.Tensor) -> tf.Tensor:
         content = tf.cast(content_size(tf.shape(image)[:2], self._size), tf.float32)
-        total = 0.0
+        logits = []
         for scale, network in self._networks:
             side = round(scale * self._size)
             scaled = tf.clip_by_value(tf.cast(tf.round(scale * content), tf.int32), 1, side)
             pixels = tf.image.resize(image, scaled, method="bilinear", antialias=True)
-            total += self._probabilities(network, pixels, scaled, side, output_size)
+            logits.append(self._logits(network, pixels, scaled, side))
             if self._flip:
-                flipped = self._probabilities(network, tf.reverse(pixels, [1]), scaled, side, output_size)
-                total += tf.reverse(flipped, [1])
-        return tf.argmax(total, axis=-1, output_type=tf.int32)
+                flipped = self._logits(network, tf.reverse(pixels, [1]), scaled, side)
+                logits.append(tf.reverse(flipped, [1]))
 
-    def _probabilities(
-        self, network: keras.Model, pixels: tf.Tensor, size: tf.Tensor, side: int, output_size: tf.Tensor
-    ) -> tf.Tensor:
-        """float32[h, w, 3], 0 to 255, on a canvas of its own -> float32[*output_size, C]."""
+        def probabilities(rows: tf.Tensor) -> tf.Tensor:
+            return tf.add_n([tf.nn.softmax(resized_rows(each, rows, output_size)) for each in logits])
+
+        # In bands: at its own size, a picture of the most pixels that are read would have 8 GB of them.
+        return largest_in_bands(probabilities, output_size, logits[0].shape[2])
+
+    def _logits(self, network: keras.Model, pixels: tf.Tensor, size: tf.Tensor, side: int) -> tf.Tensor:
+        """float32[h, w, 3], 0 to 255, on a canvas of its own -> float32[h, w, C]."""
         canvas = tf.image.pad_to_bounding_box(tf.cast(tf.round(pixels), tf.uint8), 0, 0, side, side)
         canvases = normalised(canvas[tf.newaxis], tf.cast(size, tf.int64)[tf.newaxis], self._normalisation)
-        logits = network(canvases, training=False)[0, : size[0], : size[1]]
-        return tf.nn.softmax(tf.image.resize(logits, output_size, method="bilinear"))
+        return network(canvases, training=False)[0, : size[0], : size[1]]

@@ -13,8 +13,9 @@ from trainer import features
 from trainer.augmentation import normalised
 from trainer.counts import boundary_counts, confusion_matrix
 from trainer.description import DESCRIPTION_FILE, ModelDescription, read_description
-from trainer.encoded_pictures import picture_sizes
+from trainer.encoded_pictures import picture_sizes, required
 from trainer.labels import IGNORE_LABEL, LABELS_FILE, Labels
+from trainer.largest_class import largest_class
 from trainer.metrics import BOUNDARY_COUNTS
 from trainer.model.backbones import Normalisation
 from trainer.model.folding import folded
@@ -101,6 +102,8 @@ def read_network(directory: str, source: str | None = None) -> tuple[ModelDescri
     return description, read_weights(directory, source)
 
 
+DECODER_STRIDE = 4
+"""Of the finest features that logits are made of; between them they are interpolated."""
 # How TensorFlow names the elements of `Segmenter.weights` in a checkpoint.
 _WEIGHT = re.compile(r"weights/(?P<layer>[^/]+)/(?P<index>\d+)/\.ATTRIBUTES/VARIABLE_VALUE")
 
@@ -161,7 +164,12 @@ class Segmenter(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([1, None, None, 3], tf.uint8, name="image")])
     def segment(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
-        """RGB uint8[1, H, W, 3] -> class indices int32[1, H, W]."""
+        """RGB uint8[1, H, W, 3] -> class indices int32[1, H, W]. As large a picture as files may have."""
+        size = tf.shape(image)[1:3]
+        height, width = tf.unstack(tf.strings.as_string(size))
+        found = ["found ", width, " x ", height, f" pixels; wanted are 1 to {features.MAX_PIXELS:,}"]
+        pixels = tf.reduce_prod(tf.cast(size, tf.int64))
+        image = required((pixels > 0) & (pixels <= features.MAX_PIXELS), image, found)
         canvas, content_size = image_canvas(image[0], self._size)
         canvas = normalised(canvas[tf.newaxis], content_size[tf.newaxis], self._normalisation)[0]
         mask = self._class_indices(canvas, content_size, tf.shape(image)[1:3])
@@ -198,14 +206,10 @@ class Segmenter(tf.Module):
     def _counts(self, encoded: tf.Tensor, encoded_label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         label = tf.cast(decode_label(encoded_label), tf.int32)
         largest = tf.reduce_max(tf.where(label == IGNORE_LABEL, -1, label))
-        message = [
-            "found a label of class ",
-            tf.strings.as_string(largest),
-            f"; wanted are 0 to {self._num_classes - 1}",
-        ]
+        wanted = f"; wanted are 0 to {self._num_classes - 1}"
+        found = ["found a label of class ", tf.strings.as_string(largest), wanted]
         # It would be in no cell of the matrix, and so count as void.
-        with tf.control_dependencies([tf.debugging.Assert(largest < self._num_classes, [tf.strings.join(message)])]):
-            label = tf.identity(label)
+        label = required(largest < self._num_classes, label, found)
         prediction = self._segment_encoded(encoded, tf.shape(label))
         return (
             confusion_matrix(label, prediction, self._num_classes),
@@ -222,66 +226,10 @@ class Segmenter(tf.Module):
         """One canvas float32[S, S, 3] -> int32[*output_size]: logits without the padding, resized, largest class."""
         logits = self._logits(canvas)
         logits = logits[: content_size[0], : content_size[1]]
+        # NaN would be the first class everywhere. What is interpolated tells no more than what it is made of.
+        finite = tf.reduce_all(tf.math.is_finite(logits[::DECODER_STRIDE, ::DECODER_STRIDE]))
+        logits = required(finite, logits, ["the network computes values that are no finite numbers"])
         return largest_class(logits, output_size)
-
-
-WHOLE_LOGITS = 2**26
-"""Values that the logits of a picture may have at its own size, 256 MiB. Those of larger pictures are never there at
-once: at the most pixels that are read, 21 classes would take 8 GB."""
-BAND_LOGITS = 2**20
-"""Values of a band of them. Larger ones do not stay in a CPU's caches, and are slower."""
-
-
-def largest_class(logits: tf.Tensor, size: tf.Tensor, most: int = WHOLE_LOGITS, band: int = BAND_LOGITS) -> tf.Tensor:
-    """The class of the largest logit at each pixel of a picture, to whose size the logits are resized.
-
-    Args:
-        logits: float32[h, w, C].
-        size: int32[2], (height, width) of the picture.
-        most: values of the resized logits, up to which they are made as a whole.
-        band: values of the resized logits that are there at a time if there are more.
-
-    Returns:
-        int32[height, width].
-    """
-
-    def whole() -> tf.Tensor:
-        resized = tf.cond(
-            tf.reduce_all(tf.shape(logits)[:2] == size),
-            lambda: logits,
-            lambda: tf.image.resize(logits, size, method="bilinear"),
-        )
-        return tf.argmax(resized, axis=-1, output_type=tf.int32)
-
-    values = tf.reduce_prod(tf.cast(size, tf.int64)) * logits.shape[2]
-    return tf.cond(values <= most, whole, lambda: _in_bands(logits, size, band))
-
-
-def _in_bands(logits: tf.Tensor, size: tf.Tensor, values: int) -> tf.Tensor:
-    """As `largest_class`, a band of rows at a time."""
-    height, width = tf.unstack(size)
-    rows = tf.maximum(1, values // (width * logits.shape[2]))
-    last = tf.shape(logits)[0] - 1
-    scale = tf.cast((last + 1) / height, tf.float32)
-
-    def classes(first_row: tf.Tensor) -> tf.Tensor:
-        # Bilinear resizing goes by columns and then by rows. The last band may lead out of the picture, and is cut.
-        y = (tf.cast(first_row + tf.range(rows), tf.float32) + 0.5) * scale - 0.5
-        above, below = (tf.clip_by_value(tf.cast(near, tf.int32), 0, last) for near in (tf.floor(y), tf.math.ceil(y)))
-        first = above[0]
-        read = logits[first : below[-1] + 1]
-        read = tf.image.resize(read, [tf.shape(read)[0], width], method="bilinear")
-        upper, lower = tf.gather(read, above - first), tf.gather(read, below - first)
-        weight = (y - tf.floor(y))[:, tf.newaxis, tf.newaxis]
-        return tf.argmax(upper + (lower - upper) * weight, axis=-1, output_type=tf.int32)
-
-    bands = tf.map_fn(
-        classes,
-        tf.range(0, height, rows),
-        fn_output_signature=tf.TensorSpec([None, None], tf.int32),
-        parallel_iterations=1,
-    )
-    return tf.reshape(bands, [-1, width])[:height]
 
 
 def _parse(examples: tf.Tensor, key: str) -> tf.Tensor:

@@ -12,6 +12,11 @@ _NODE = re.compile(r"\{\{[^}]*\}\}| \[Op:.*")
 class PictureRefusedError(ValueError):
     """The model cannot take a picture; the message says why."""
 
+    @property
+    def reason(self) -> str:
+        """Of a picture that was the only one of its batch: the message without its number."""
+        return str(self).removeprefix("entry 0 of the batch: ")
+
 
 @contextmanager
 def picture_refusals() -> Iterator[None]:

@@ -125,8 +125,8 @@ class _Predict(beam.DoFn):
             with picture_refusals():
                 answer = self._signature(examples=tf.constant([record]))
         except PictureRefusedError as error:
-            reason = str(error).removeprefix("entry 0 of the batch: ")
-            return Problem(where, f"{picture_id}: {reason}" if picture_id else reason, pair=picture_id)
+            what = f"{picture_id}: {error.reason}" if picture_id else error.reason
+            return Problem(where, what, pair=picture_id)
         (mask,) = answer[features.MASK].numpy()
         width, height = Image.open(io.BytesIO(mask)).size
         return to_tf_example(

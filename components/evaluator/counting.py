@@ -106,7 +106,7 @@ class _Count(beam.DoFn):
                 for serialised in batch:
                     self._count([serialised])
             ids = ", ".join(_source_id(tf.train.Example.FromString(serialised)) for serialised in batch)
-            raise CannotEvaluateError(f"{ids}: {str(error).removeprefix('entry 0 of the batch: ')}") from error
+            raise CannotEvaluateError(f"{ids}: {error.reason}") from error
         return [{key: answer[key].numpy() for key in COUNTS} for answer in answers]
 
     def _scores(self, example: tf.train.Example, counts: Sequence[Mapping[str, np.ndarray]]) -> PictureScores:

@@ -65,7 +65,7 @@ def evaluation_of(
         )
 
     validation = tfma.load_validation_result(output)
-    judged = tuple(_checks(eval_config, validation, scores))
+    judged = tuple(_checks(eval_config, validation, scores, baseline_uri))
     unjudged = tuple(_without_comparison(asked, baseline_uri, scores))
     return Evaluation(
         class_names=class_names,
@@ -88,6 +88,9 @@ def _scores(of_slice: metrics_for_slice_pb2.MetricsForSlice, model: str) -> Scor
     intervals: dict[str, tuple[float, float]] = {}
     for pair in of_slice.metric_keys_and_values:
         if pair.key.is_diff or (pair.key.model_name or CANDIDATE) != model:
+            continue
+        # Why there is no interval, TFMA says as a metric of its own, of a text.
+        if not pair.value.HasField("double_value"):
             continue
         metrics[pair.key.name] = number(pair.value.double_value.value)
         if pair.HasField("confidence_interval"):
@@ -113,6 +116,7 @@ def _checks(
     eval_config: config_pb2.EvalConfig,
     validation: validation_result_pb2.ValidationResult,
     scores: Mapping[str, Mapping[SliceKey, Scores]],
+    baseline_uri: str | None,
 ) -> Iterator[Check]:
     """Each threshold, with TFMA's verdict on it."""
     failed = {
@@ -131,7 +135,7 @@ def _checks(
             key = tuple(spec.feature_values.items()) if spec is not None else ()
             judged.add((metric.name, metric.is_diff, key))
             passed = (metric.name, metric.is_diff, key) not in failed and key not in missing
-            yield _check(metric.name, metric.is_diff, key, threshold, passed, scores)
+            yield _check(metric.name, metric.is_diff, key, threshold, passed, scores, baseline_uri)
     if failed - judged:
         raise RuntimeError(f"TFMA refuses the model for {sorted(failed - judged)}, of which no threshold speaks")
 
@@ -146,7 +150,7 @@ def _without_comparison(
         for _, threshold in thresholds:
             if metric.is_diff and metric.model_name != BASELINE:
                 counted = scores[CANDIDATE][()].metrics[metric.name] is not None
-                yield _check(metric.name, True, (), threshold, counted, scores)
+                yield _check(metric.name, True, (), threshold, counted, scores, None)
 
 
 def _check(
@@ -156,6 +160,7 @@ def _check(
     threshold: config_pb2.GenericValueThreshold | config_pb2.GenericChangeThreshold,
     passed: bool,
     scores: Mapping[str, Mapping[SliceKey, Scores]],
+    baseline_uri: str | None,
 ) -> Check:
     values = {model: slices[key].metrics[metric] if key in slices else None for model, slices in scores.items()}
     wanted = threshold.absolute.value if is_change else threshold.lower_bound.value
@@ -170,7 +175,7 @@ def _check(
         passed=passed,
         sentence="",
     )
-    return check.model_copy(update={"sentence": _sentence(check)})
+    return check.model_copy(update={"sentence": _sentence(check, baseline_uri)})
 
 
 def _configuration_key(metric: str, is_change: bool, key: SliceKey) -> str:
@@ -182,7 +187,7 @@ def _configuration_key(metric: str, is_change: bool, key: SliceKey) -> str:
     return "eval.min_mean_iou" if metric == MEAN_IOU else f"eval.min_iou.{metric.removeprefix(iou_name(''))}"
 
 
-def _sentence(check: Check) -> str:
+def _sentence(check: Check, baseline_uri: str | None) -> str:
     """A threshold and how the model stands to it, in words."""
     what = "mean IoU" if check.metric == MEAN_IOU else f"IoU of {check.metric.removeprefix(iou_name(''))}"
     if check.slice is not None:
@@ -197,6 +202,6 @@ def _sentence(check: Check) -> str:
     if check.baseline is None:
         return f"{what} {check.value:.4f} has nothing to be compared with, so {check.key} asks for nothing"
     return (
-        f"{what} {check.value:.4f} differs by {check.value - check.baseline:+.4f} from the last good model's "
-        f"{check.baseline:.4f}; {check.key} asks for at least {check.wanted:+.4g}"
+        f"{what} {check.value:.4f} differs by {check.value - check.baseline:+.4f} from the {check.baseline:.4f} of "
+        f"{baseline_uri}; {check.key} asks for at least {check.wanted:+.4g}"
     )

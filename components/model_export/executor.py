@@ -23,7 +23,7 @@ from components.model_export import litert, onnx
 from components.model_export.exports import METRICS_FILE, ExportedModel, FormatName, write_exports
 from trainer import features, files
 from trainer.counts import confusion_matrix
-from trainer.metrics import decimal, mean_iou
+from trainer.metrics import decimal, iou_per_class
 
 if TYPE_CHECKING:
     from trainer.conversion import Canvas, CanvasSegmenter
@@ -108,7 +108,7 @@ class Canvases:
 
 
 class Gate:
-    """How much of the mean IoU an export loses, and how much it may.
+    """How much of the mean IoU over the labels' classes an export loses, and how much it may.
 
     It is measured on the canvas, where both say something of each pixel; the Evaluator's number is of the model at each
     picture's own size.
@@ -129,13 +129,13 @@ class Gate:
         counts, seconds = self._count(segmenter.as_served)
         if not counts.sum():
             raise ValueError(f"the split {features.EVAL_SPLIT!r} has no labelled pictures to judge exports on")
-        self.model_mean_iou = mean_iou(counts)
+        self.model_mean_iou = _mean_iou_of_labelled(counts)
         self.pictures = len(seconds)
 
     def measure(self, run: Callable[[np.ndarray], np.ndarray]) -> tuple[float, float]:
         """Mean IoU, and milliseconds for a picture, of a function from uint8[1, S, S, 3] to int32[1, S, S]."""
         counts, seconds = self._count(lambda canvas: run(canvas.pixels[np.newaxis])[0])
-        return mean_iou(counts), 1000 * statistics.median(seconds)
+        return _mean_iou_of_labelled(counts), 1000 * statistics.median(seconds)
 
     def _count(self, predict: Callable[[Canvas], np.ndarray]) -> tuple[np.ndarray, list[float]]:
         counts, seconds = np.zeros([self._num_classes] * 2, np.int64), []
@@ -148,6 +148,14 @@ class Gate:
             label = tf.constant(canvas.label, tf.int32)
             counts += confusion_matrix(label, tf.constant(prediction, tf.int32), self._num_classes).numpy()
         return counts, seconds
+
+
+def _mean_iou_of_labelled(counts: np.ndarray) -> float:
+    """Over the classes that the labels have, which are the same whatever is judged.
+
+    Over those that are predicted as well, a single wrong pixel of one more class would look like a great loss.
+    """
+    return float(iou_per_class(counts)[counts.sum(axis=1) > 0].mean())
 
 
 def export_as(

@@ -42,24 +42,22 @@ def convert(name: FormatName, segmenter: CanvasSegmenter, calibration: Iterable[
     if name == "litert_float16":
         converter.target_spec.supported_types = [tf.float16]
     if quantised:
-        converter.representative_dataset = lambda: _representative(calibration, segmenter.padding_color)
+        converter.representative_dataset = lambda: _representative(calibration, segmenter)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = tf.uint8
     return converter.convert()
 
 
-def _representative(calibration: Iterable[Canvas], padding_color: tuple[int, int, int]) -> Iterator[list[np.ndarray]]:
+def _representative(calibration: Iterable[Canvas], segmenter: CanvasSegmenter) -> Iterator[list[np.ndarray]]:
+    # A bin of image pooling may have nothing but padding, though none of the pictures show it.
+    extremes = np.full([1, segmenter.size, segmenter.size, 3], segmenter.padding_color, np.float32)
+    # A black and a white pixel: with the whole range an input's byte is quantised as itself.
+    extremes[0, -1, -2:] = [[0], [255]]
+    yield [extremes]
     none = True
     for canvas in calibration:
-        pixels = canvas.pixels.astype(np.float32)
-        if none:
-            none = False
-            # A bin of image pooling may have nothing but padding, though none of these pictures show it.
-            extremes = np.full_like(pixels, padding_color)
-            # A black and a white pixel: with the whole range an input's byte is quantised as itself.
-            extremes[-1, -2:] = [[0], [255]]
-            yield [extremes[np.newaxis]]
-        yield [pixels[np.newaxis]]
+        none = False
+        yield [canvas.pixels[np.newaxis].astype(np.float32)]
     if none:
         raise ValueError("there are no training pictures to calibrate on")
 

@@ -113,6 +113,11 @@ class Number:
     interval_before: tuple[float, float] | None = None
 
     @property
+    def whisker(self) -> tuple[float, float] | None:
+        """The interval as far as it can be drawn: by t-intervals an IoU may be below 0 or above 1."""
+        return None if self.interval is None else (max(0.0, self.interval[0]), min(1.0, self.interval[1]))
+
+    @property
     def change(self) -> float | None:
         """None if one of the two is not known."""
         return None if self.value is None or self.before is None else self.value - self.before

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, TiffImagePlugin
 
 from components.segmentation_example_gen.problems import DataError, refusal
-from trainer.features import MAX_PIXELS
+from trainer.features import MAX_PIXELS, MAX_SIDE
 from trainer.files import name, read_bytes
 
 FORMATS = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png"}
@@ -85,7 +85,8 @@ def open_image(uri: str, formats: Container[str] = FORMATS) -> tuple[bytes, Imag
         formats: by Pillow's names, of `CONVERTIBLE`.
 
     Raises:
-        DataError: it cannot be read, is of another format, is broken, animated, or larger than `MAX_PIXELS`.
+        DataError: it cannot be read, is of another format, is broken, animated, or larger than
+            `MAX_PIXELS` or `MAX_SIDE`.
     """
     wanted = "JPEG or PNG" if formats is FORMATS else "JPEG, PNG, BMP, TIFF or WebP"
     try:
@@ -100,10 +101,11 @@ def open_image(uri: str, formats: Container[str] = FORMATS) -> tuple[bytes, Imag
             # Before it is decoded: Pillow hands some formats, such as EPS, to other programs.
             if image.format not in formats:
                 raise refusal(uri, f"holds a {image.format}, wanted {wanted}")
-            if image.width * image.height > MAX_PIXELS:
+            if image.width * image.height > MAX_PIXELS or max(image.size) > MAX_SIDE:
                 raise refusal(
                     uri,
-                    f"{image.width} x {image.height} pixels, and at most {MAX_PIXELS:,} are read; cut it into tiles",
+                    f"{image.width} x {image.height} pixels, and at most {MAX_PIXELS:,} are read, {MAX_SIDE:,} on a "
+                    "side; cut it into tiles",
                 )
             frames = getattr(image, "n_frames", 1)
             if image.format != "MPO" and frames > 1:

@@ -180,6 +180,20 @@ def test_other_classes_are_refused(model):
         check_classes(model, others)
 
 
+def test_a_model_that_counts_less_is_refused(model, tmp_path):
+    class Earlier(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+        def confusion(self, examples):
+            return {features.CONFUSION_MATRIX: tf.zeros([tf.size(examples), CLASSES, CLASSES], tf.int64)}
+
+    module = Earlier()
+    tf.saved_model.save(module, str(tmp_path), {features.CONFUSION_SIGNATURE: module.confusion})
+    (tmp_path / LABELS_FILE).parent.mkdir(exist_ok=True)
+    (tmp_path / LABELS_FILE).write_text(VOC2012.model_dump_json())
+    with pytest.raises(ModelError, match=r"boundary_counts.*a model of an earlier version is to be trained anew"):
+        AsServed(open_model(str(tmp_path), features.CONFUSION_SIGNATURE))
+
+
 def deeplab(*arguments: object):
     return CliRunner().invoke(cli.app, ["evaluate", *map(str, arguments)])
 
@@ -196,6 +210,18 @@ def test_a_list_of_one_s_own(folder, devkit_root):
     result = deeplab(folder, "--data", devkit_root, "--split", "train")
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("12 pictures\n")
+
+
+def test_entries_without_a_pair_are_named_beside_the_numbers_of_the_others(folder, devkit_copy):
+    pairs = VocData().list_split(str(devkit_copy), "eval").pairs
+    (devkit_copy / "SegmentationClass" / f"{pairs[0].id}.png").unlink()
+    ids = [pair.id for pair in pairs] + ["nobody"]
+    (devkit_copy / "ImageSets/Segmentation/mine.txt").write_text("\n".join(ids))
+    result = deeplab(folder, "--data", devkit_copy, "--split", "mine", "--json")
+    assert json.loads(result.stdout)["images"] == len(pairs) - 1
+    assert result.exit_code != 0
+    assert str(result.exception) == f"{len(pairs) - 1} of {len(pairs) + 1} pictures were judged"
+    assert {problem.pair for problem in result.exception.problems} == {pairs[0].id, "nobody"}
 
 
 @pytest.mark.parametrize(

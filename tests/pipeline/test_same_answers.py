@@ -26,11 +26,11 @@ from trainer import features, signatures
 from trainer.augmentation import normalised
 from trainer.input import evaluation_batches
 from trainer.labels import IGNORE_LABEL, VOC2012
+from trainer.largest_class import largest_class
 from trainer.model.backbones import BACKBONES
 from trainer.model.deeplabv3plus import deeplabv3plus
 from trainer.model.folding import folded
 from trainer.settings import Hps, NNArch
-from trainer.signatures import largest_class
 from trainer.tensorflow_kernels import with_tensorflow_kernels
 from trainer.validation import Validation
 

@@ -14,6 +14,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from trainer import features, signatures
 from trainer.augmentation import normalised
 from trainer.labels import IGNORE_LABEL, VOC2012
+from trainer.largest_class import largest_class
 from trainer.model.backbones import MINUS_ONE_TO_ONE
 from trainer.model.deeplabv3plus import deeplabv3plus
 from trainer.model.weights import WeightsError, transfer
@@ -111,7 +112,7 @@ def test_a_picture_that_fits_is_segmented_as_the_network_says(saved, network):
 def test_a_large_picture_s_mask_is_made_in_bands_and_the_same(size, band):
     logits = tf.random.stateless_normal([40, 50, NUM_CLASSES], [1, 2])
     expected = tf.argmax(tf.image.resize(logits, size, method="bilinear"), axis=-1)
-    bands = tf.function(signatures.largest_class)(logits, tf.constant(size), most=0, band=band)
+    bands = tf.function(largest_class)(logits, tf.constant(size), most=0, band=band)
     assert bands.dtype == tf.int32
     np.testing.assert_array_equal(bands, expected)
 
@@ -276,6 +277,20 @@ def test_a_label_of_a_class_that_the_model_lacks_is_no_void(saved, transformed):
             tf.errors.InvalidArgumentError, match=f"label of class {label}; wanted are 0 to {NUM_CLASSES - 1}"
         ):
             saved.signatures[features.CONFUSION_SIGNATURE](tf.constant([example.SerializeToString()]))
+
+
+def test_pixels_are_limited_as_files_are(saved):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="found 1 x 100000001 pixels; wanted are 1 to 100,000,000"):
+        saved.signatures[features.SEGMENT_SIGNATURE](tf.zeros([1, 100_000_001, 1, 3], tf.uint8))
+
+
+def test_a_network_that_computes_no_numbers_answers_with_an_error(transformed):
+    images = keras.Input((65, 65, 3))
+    bias = keras.initializers.Constant([0.0] * (NUM_CLASSES - 1) + [np.nan])
+    logits = keras.layers.Conv2D(NUM_CLASSES, 3, padding="same", bias_initializer=bias)(images)
+    segmenter = signatures.Segmenter(keras.Model(images, logits), transformed.graph, MINUS_ONE_TO_ONE)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="the network computes values that are no finite numbers"):
+        segmenter.segment(tf.zeros([1, 40, 50, 3], tf.uint8))
 
 
 def test_training_sees_what_serving_sees(transformed, network):

@@ -25,7 +25,7 @@ from pipeline.eval_section import Eval
 from trainer import features
 from trainer.counts import boundary_counts, confusion_matrix
 from trainer.labels import IGNORE_LABEL, LABELS_FILE, VOC2012, Labels
-from trainer.metrics import iou_per_class, mean_iou
+from trainer.metrics import iou_per_class, mean_iou, metric_names
 from trainer.preprocessing import decode_label
 
 CLASSES = len(VOC2012.names)
@@ -157,7 +157,8 @@ def test_the_numbers_are_those_of_a_plain_count(five_off, examples):
     expected = {picture_id: plain_matrix(label, 5) for picture_id, label in masks(examples)}
     total = sum(expected.values())
     np.testing.assert_array_equal(evaluation.candidate.confusion_matrix, total)
-    assert evaluation.mean_iou == mean_iou(total)
+    hits, union = np.diag(total), total.sum(0) + total.sum(1) - np.diag(total)
+    assert evaluation.mean_iou == mean_iou(total) == (hits[union > 0] / union[union > 0]).mean()
     for name, iou in zip(VOC2012.names, iou_per_class(total).tolist(), strict=True):
         assert evaluation.candidate.overall.iou(name) == (None if np.isnan(iou) else iou)
     assert evaluation.candidate.overall.pictures == len(expected)
@@ -214,7 +215,7 @@ def test_a_worse_model_is_refused_with_the_reason(model, judge):
     assert not evaluation.blessed
     (reason,) = evaluation.reasons
     assert f"mean IoU {evaluation.mean_iou:.4f} differs by -" in reason
-    assert f"from the last good model's {evaluation.baseline_mean_iou:.4f}" in reason
+    assert f"from the {evaluation.baseline_mean_iou:.4f} of {better.uri};" in reason
     assert "eval.min_mean_iou_change asks for at least +0" in reason
     assert evaluation.baseline.uri == better.uri
     assert evaluation.baseline_mean_iou > evaluation.mean_iou
@@ -291,6 +292,43 @@ def test_confidence_intervals_hold_the_value(five_off):
     low, high = evaluation.candidate.overall.intervals["mean_iou"]
     assert low <= evaluation.mean_iou <= high
     assert low < high
+
+
+def test_what_tfma_says_of_intervals_is_no_metric(five_off):
+    """Of a slice with one picture there is no interval, and TFMA says so among its metrics."""
+    evaluation, _, _ = five_off
+    slices = {part.scores.pictures: part.scores for part in evaluation.candidate.slices}
+    assert slices[1].intervals == {}
+    for scores in (evaluation.candidate.overall, *slices.values()):
+        assert set(scores.metrics) == set(metric_names(VOC2012.names))
+
+
+def test_a_slice_whose_values_are_numbers_can_have_a_floor(model, judge, five_off):
+    (part, *_) = (part for part in five_off[0].candidate.slices if part.feature == "class_count")
+    gate = Eval(min_slice_mean_iou={"class_count": {part.value: 0.999}})
+    evaluation, _, _ = judge(model("counted", 5), gate=gate)
+    (reason,) = evaluation.reasons
+    assert f"mean IoU on the slice class_count {part.value} {part.scores.mean_iou:.4f} is below the floor" in reason
+
+
+def test_a_baseline_of_an_earlier_version_is_compared_with_none_and_a_change_asks_for_nothing(model, judge):
+    baseline = model("before", 1)
+
+    class Earlier(Shifted):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+        def confusion(self, examples):
+            return {features.CONFUSION_MATRIX: super().confusion(examples)[features.CONFUSION_MATRIX]}
+
+    module = Earlier(1)
+    folder = f"{baseline.uri}/Format-Serving"
+    tf.saved_model.save(module, folder, signatures={features.CONFUSION_SIGNATURE: module.confusion})
+    evaluation, _, _ = judge(model("the candidate", 9), baseline)
+    assert evaluation.baseline is None
+    assert evaluation.not_compared == "the last good model was made by an earlier version and cannot be judged"
+    assert evaluation.blessed
+    assert any("so eval.min_mean_iou_change asks for nothing" in check.sentence for check in evaluation.checks)
+    with pytest.raises(CannotEvaluateError, match="does not return 'boundary_counts'; an earlier version made it"):
+        judge(baseline)
 
 
 def test_a_model_of_other_classes_is_compared_with_none(model, judge):

@@ -124,6 +124,10 @@ PICTURES = {
     "transparent": (png(HALF_TRANSPARENT), "transparent at row 0, column 0"),
     "animated": (png(picture(), save_all=True, append_images=[picture(1)]), "an animation of 2 pictures"),
     "a decompression bomb": (png_header(50_000, 50_000), "more pixels than the 100,000,000 that are read"),
+    "longer than a signature takes": (
+        png_header(65_536, 2),
+        "65536 x 2 pixels, and at most 100,000,000 are read, 65,535 on a side",
+    ),
     "larger than any machine": (png_header(2**31 - 1, 2**31 - 1), "more pixels than the 100,000,000 that are read"),
     "a broken header": (b"\x89PNG\r\n\x1a\n" + b"\0" * 40, "48 bytes that are no picture"),
     "turned by EXIF, its mask is not": (jpeg(picture(), exif=TURNED), "40 x 30 pixels, but its picture"),
