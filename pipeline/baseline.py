@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 
 import ml_metadata as mlmd
@@ -11,8 +12,7 @@ from tfx import types
 from tfx.dsl.components.common.resolver import ResolverStrategy
 from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
 
-from components.pusher.versions import PUSHED_DESTINATION, PushError, origin_of_current
-from trainer import files
+from components.pusher.versions import NUMBER, PUSHED_DESTINATION, PushError, rollbacks
 from trainer.settings import LATEST_BLESSED, LATEST_PUSHED
 
 LOGGER = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class OtherModelStrategy(ResolverStrategy):
         candidates = {artifact.id for artifact in input_dict["candidate"]}
         others = {**input_dict, "model": [model for model in input_dict["model"] if model.id not in candidates]}
         return {
-            "model": _FINDERS[self._kind](store, others),
+            "model": _FINDERS[self._kind](store, others, _made(store, input_dict["candidate"])),
             # Put out, they would look as if the resolver had made them.
             "model_blessing": [],
             "infra_blessing": [],
@@ -68,7 +68,8 @@ class EarlierModelStrategy(ResolverStrategy):
         earlier = {
             key: [artifact for artifact in artifacts if artifact.id < first] for key, artifacts in input_dict.items()
         }
-        found = (_FINDERS[kind](store, earlier) for kind in self._kinds)
+        before = _made(store, input_dict["examples"])
+        found = (_FINDERS[kind](store, earlier, before) for kind in self._kinds)
         return {
             "model": next((models for models in found if models), []),
             # Put out, they would look as if the resolver had made them.
@@ -79,8 +80,10 @@ class EarlierModelStrategy(ResolverStrategy):
         }
 
 
-def _latest_blessed(store: mlmd.MetadataStore, among: dict[str, list[types.Artifact]]) -> list[types.Artifact]:
-    """The last model that the Evaluator has blessed, of those that can be served.
+def _latest_blessed(
+    store: mlmd.MetadataStore, among: dict[str, list[types.Artifact]], _: float
+) -> list[types.Artifact]:
+    """The last model that the Evaluator has blessed, of those that can be served. Rolling back does not change it.
 
     The others were never pushed, and must not keep a model from being pushed that is better than what is served.
     """
@@ -96,30 +99,32 @@ def _latest_blessed(store: mlmd.MetadataStore, among: dict[str, list[types.Artif
     return resolved["model"] if resolved else []
 
 
-def _latest_pushed(store: mlmd.MetadataStore, among: dict[str, list[types.Artifact]]) -> list[types.Artifact]:
-    """The last of the models that a Pusher has taken which did push, or that which it was rolled back to."""
-    artifacts = (artifact for artifact in among["pushed_model"] if artifact.get_int_custom_property("pushed"))
-    pushed = sorted(artifacts, key=lambda artifact: artifact.id, reverse=True)
-    for each in [*_rolled_back_to(pushed), *pushed]:
+def _latest_pushed(
+    store: mlmd.MetadataStore, among: dict[str, list[types.Artifact]], before: float
+) -> list[types.Artifact]:
+    """The last of the models that a Pusher has taken which did push, and that was not rolled back from by then."""
+    pushed = [artifact for artifact in among["pushed_model"] if artifact.get_int_custom_property("pushed")]
+    for each in sorted(pushed, key=lambda artifact: artifact.id, reverse=True):
         taken = _inputs_of_producers(store, [each])
-        if found := [model for model in among["model"] if model.id in taken]:
+        found = [model for model in among["model"] if model.id in taken]
+        if found and not _is_rolled_back(each, before):
             return found
     return []
 
 
-def _rolled_back_to(pushed: list[types.Artifact]) -> list[types.Artifact]:
-    """The push whose model is the current version now where the last push went to, if that can be told."""
-    destination = pushed[0].get_string_custom_property(PUSHED_DESTINATION) if pushed else ""
-    if not destination:
-        return []
-    folder = destination.rpartition("/")[0]
+def _is_rolled_back(pushed: types.Artifact, before: float) -> bool:
+    """Whether the last rollback before a time, in seconds since 1970, went back behind what was pushed."""
+    folder, _, version = pushed.get_string_custom_property(PUSHED_DESTINATION).rpartition("/")
+    if not re.fullmatch(NUMBER, version):
+        return False
     try:
-        origin = origin_of_current(folder)
+        origins = rollbacks(folder)
     except (PushError, OSError) as error:
-        LOGGER.warning("whether the last pushed model was rolled back cannot be told: %s", error)
-        return []
-    place = files.join(folder, origin or "")
-    return [each for each in pushed if each.get_string_custom_property(PUSHED_DESTINATION) == place]
+        LOGGER.warning("whether version %s was rolled back from cannot be told: %s", version, error)
+        return False
+    # A version's number is the time when it was made.
+    last = max((int(made) for made in origins if int(made) < before), default=None)
+    return last is not None and int(origins[str(last)]) < int(version) < last
 
 
 _FINDERS = {LATEST_BLESSED: _latest_blessed, LATEST_PUSHED: _latest_pushed}
@@ -146,6 +151,12 @@ class PreviousStatisticsStrategy(ResolverStrategy):
         ]
         latest = max(earlier, key=lambda artifact: (artifact.span, artifact.id), default=None)
         return {**input_dict, "statistics": [] if latest is None else [latest]}
+
+
+def _made(store: mlmd.MetadataStore, artifacts: list[types.Artifact]) -> float:
+    """When the first of them was made, in seconds since 1970."""
+    found = store.get_artifacts_by_id([artifact.id for artifact in artifacts])
+    return min(artifact.create_time_since_epoch for artifact in found) / 1000
 
 
 def _inputs_of_producers(store: mlmd.MetadataStore, artifacts: list[types.Artifact]) -> set[int]:

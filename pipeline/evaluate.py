@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from components.evaluator.inputs import shapes_of_counts
 from components.segmentation_example_gen.executor import to_example
 from components.segmentation_example_gen.pairs import Pair, Sample, read_pair
 from components.segmentation_example_gen.problems import DataError, Problem
@@ -19,7 +20,6 @@ from trainer import features, files
 from trainer.counts import boundary_counts, confusion_matrix
 from trainer.labels import Labels
 from trainer.metrics import (
-    BOUNDARY_COUNTS,
     OVERALL_METRICS,
     Counts,
     boundary_iou_name,
@@ -92,16 +92,12 @@ class AsServed(Judge):
     def __init__(self, model: Model):
         self._model = model
         self._confusion = model.signature(features.CONFUSION_SIGNATURE)
-        classes = len(model.labels.names)
-        wanted = {
-            features.CONFUSION_MATRIX: (None, classes, classes),
-            features.BOUNDARY_COUNTS: (None, classes, len(BOUNDARY_COUNTS)),
-        }
-        found = model.output_shapes(features.CONFUSION_SIGNATURE)
+        wanted = shapes_of_counts(len(model.labels.names))
+        found = {name: shape[1:] for name, shape in model.output_shapes(features.CONFUSION_SIGNATURE).items()}
         if not wanted.items() <= found.items():
             raise ModelError(
-                f"{model.place}: its signature {features.CONFUSION_SIGNATURE!r} gives {found}; wanted is {wanted}: a "
-                "model of an earlier version is to be trained anew"
+                f"{model.place}: its signature {features.CONFUSION_SIGNATURE!r} gives {found} of a picture; wanted "
+                f"is {wanted}: a model of an earlier version is to be trained anew"
             )
 
     def mask(self, sample: Sample) -> np.ndarray:

@@ -75,8 +75,7 @@ def evaluate(
     except DataError as error:
         raise DataRefusedError(f"{source.place}: the data cannot be read", error.problems) from error
     pairs = dataset.splits[split_name]
-    # A split that is drawn has entries of both lists.
-    left_out = [each for each in dataset.problems if each.split == split_name or source.val_ratio is not None]
+    left_out = [each for each in dataset.problems if each.split == split_name]
     from pipeline.saved_model import ModelError
 
     try:
@@ -88,11 +87,13 @@ def evaluate(
 
             opened = open_model(model, features.CONFUSION_SIGNATURE)
             evaluation.check_classes(opened, source.labels)
-            judge: evaluation.Judge = evaluation.AsServed(opened)
+            judge: evaluation.Judge
             if multi_scale or flip or output_stride:
                 judge = evaluation.Rebuilt(
                     opened, multi_scale=multi_scale, flip=flip, output_stride=cast(OutputStride | None, output_stride)
                 )
+            else:
+                judge = evaluation.AsServed(opened)
             judgement = _last(evaluation.evaluate(judge, pairs, source.labels, save_pictures), len(pairs), terminal)
     except ModelError as error:
         raise CommandError(str(error)) from error
@@ -105,8 +106,7 @@ def evaluate(
     else:
         print_counts(Console(highlight=False, soft_wrap=True), judgement.as_dict())
     if problems := [*left_out, *judgement.problems]:
-        # Several things can be wrong with one entry.
-        listed = len(pairs) + len({each.pair or each.where for each in left_out})
+        listed = len(pairs) + len({each.entry for each in left_out})
         raise DataRefusedError(f"{judgement.counts.pictures} of {listed} pictures were judged", problems)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import io
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -88,17 +89,25 @@ def check_output(chosen: Iterable[ChosenPicture], output: str, endings: Sequence
         endings: what is put behind the name of a picture to name what is written for it.
 
     Raises:
-        DataError: something would take the place of one that is read, or of a file that is of no earlier time.
-        OSError: the folder cannot be read.
+        DataError: something would take the place of one that is read, or of a file that is of no earlier time; or what
+            is there cannot be read.
     """
     chosen = list(chosen)
+    try:
+        # A bucket is asked once, and not for every picture.
+        there = set(files.list_files(output, recursive=True)) if files.is_remote(output) else None
+    except FileNotFoundError:
+        there = set()
+    except OSError as error:
+        raise refusal(output, f"cannot be read: {error.strerror or error}") from error
     read = {_same(picture.file) for picture in chosen}
     for picture in chosen:
         for ending in endings:
-            written = files.join(output, picture.name + ending)
+            name = picture.name + ending
+            written = files.join(output, name)
             if _same(written) in read:
                 raise refusal(written, f"would be written for {picture.file}, but is a picture itself; use another -o")
-            if _is_foreign(written):
+            if (Path(written).exists() if there is None else name in there) and _is_foreign(written):
                 raise refusal(
                     written, f"would be replaced by what is predicted of {picture.file}, but is no such; use another -o"
                 )
@@ -222,18 +231,15 @@ def _stem(path: str) -> str:
 
 
 def _is_foreign(file: str) -> bool:
-    """Whether there is such a file that is neither a PNG with a palette, as masks are, nor an overlay."""
-    if not files.is_remote(file) and Path(file).is_dir():
-        return True
+    """Whether a file is neither a PNG with a palette, as masks are, nor an overlay."""
     try:
-        content = files.read_bytes(file)
-    except FileNotFoundError:
-        return False
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            is_mask = (image.format, image.mode) == ("PNG", "P")
-            return not is_mask and image.info.get("comment") != OVERLAY_COMMENT
-    except OSError:
+        with warnings.catch_warnings():
+            # Only the header is read.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(files.read_bytes(file)) if files.is_remote(file) else file) as image:
+                is_mask = (image.format, image.mode) == ("PNG", "P")
+                return not is_mask and image.info.get("comment") != OVERLAY_COMMENT
+    except (OSError, Image.DecompressionBombError):
         return True
 
 

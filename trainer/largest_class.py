@@ -56,7 +56,7 @@ def largest_in_bands(
         int32[height, width].
     """
     height, width = tf.unstack(size)
-    rows = tf.maximum(1, values // (width * num_classes))
+    rows = tf.clip_by_value(values // (width * num_classes), 1, height)
     bands = tf.map_fn(
         lambda first: tf.argmax(scores(first + tf.range(rows)), axis=-1, output_type=tf.int32),
         tf.range(0, height, rows),

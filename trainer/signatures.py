@@ -18,6 +18,7 @@ from trainer.labels import IGNORE_LABEL, LABELS_FILE, Labels
 from trainer.largest_class import largest_class
 from trainer.metrics import BOUNDARY_COUNTS
 from trainer.model.backbones import Normalisation
+from trainer.model.deeplabv3plus import LOW_LEVEL_STRIDE
 from trainer.model.folding import folded
 from trainer.model.weights import Weights, WeightsError, layers_with_weights
 from trainer.preprocessing import decode_label, image_canvas
@@ -102,8 +103,6 @@ def read_network(directory: str, source: str | None = None) -> tuple[ModelDescri
     return description, read_weights(directory, source)
 
 
-DECODER_STRIDE = 4
-"""Of the finest features that logits are made of; between them they are interpolated."""
 # How TensorFlow names the elements of `Segmenter.weights` in a checkpoint.
 _WEIGHT = re.compile(r"weights/(?P<layer>[^/]+)/(?P<index>\d+)/\.ATTRIBUTES/VARIABLE_VALUE")
 
@@ -167,9 +166,10 @@ class Segmenter(tf.Module):
         """RGB uint8[1, H, W, 3] -> class indices int32[1, H, W]. As large a picture as files may have."""
         size = tf.shape(image)[1:3]
         height, width = tf.unstack(tf.strings.as_string(size))
-        found = ["found ", width, " x ", height, f" pixels; wanted are 1 to {features.MAX_PIXELS:,}"]
+        wanted = f" pixels; wanted are 1 to {features.MAX_PIXELS:,}, {features.MAX_SIDE:,} on a side"
         pixels = tf.reduce_prod(tf.cast(size, tf.int64))
-        image = required((pixels > 0) & (pixels <= features.MAX_PIXELS), image, found)
+        fits = (pixels > 0) & (pixels <= features.MAX_PIXELS) & tf.reduce_all(size <= features.MAX_SIDE)
+        image = required(fits, image, ["found ", width, " x ", height, wanted])
         canvas, content_size = image_canvas(image[0], self._size)
         canvas = normalised(canvas[tf.newaxis], content_size[tf.newaxis], self._normalisation)[0]
         mask = self._class_indices(canvas, content_size, tf.shape(image)[1:3])
@@ -226,8 +226,8 @@ class Segmenter(tf.Module):
         """One canvas float32[S, S, 3] -> int32[*output_size]: logits without the padding, resized, largest class."""
         logits = self._logits(canvas)
         logits = logits[: content_size[0], : content_size[1]]
-        # NaN would be the first class everywhere. What is interpolated tells no more than what it is made of.
-        finite = tf.reduce_all(tf.math.is_finite(logits[::DECODER_STRIDE, ::DECODER_STRIDE]))
+        # NaN would be the first class everywhere. Logits are interpolated between features of this stride at least.
+        finite = tf.reduce_all(tf.math.is_finite(logits[::LOW_LEVEL_STRIDE, ::LOW_LEVEL_STRIDE]))
         logits = required(finite, logits, ["the network computes values that are no finite numbers"])
         return largest_class(logits, output_size)
 

@@ -21,6 +21,11 @@ class EarlierVersionError(CannotEvaluateError):
     """The model does not count what is judged now: an earlier version of this package made it."""
 
 
+def shapes_of_counts(classes: int) -> dict[str, tuple[int, int]]:
+    """What the signature `confusion` returns of a picture, by name."""
+    return {features.CONFUSION_MATRIX: (classes, classes), features.BOUNDARY_COUNTS: (classes, len(BOUNDARY_COUNTS))}
+
+
 def check_model(folder: str, what: str, class_names: Sequence[str]) -> None:
     """Looks for the signature that is run, and at what it returns.
 
@@ -49,18 +54,17 @@ def check_model(folder: str, what: str, class_names: Sequence[str]) -> None:
             f"{what}: {folder} has no signature {features.CONFUSION_SIGNATURE!r}, by which models are judged, only "
             f"{found}; wanted is a model of this pipeline"
         )
-    classes, counts = len(class_names), len(BOUNDARY_COUNTS)
-    wanted = {features.CONFUSION_MATRIX: [-1, classes, classes], features.BOUNDARY_COUNTS: [-1, classes, counts]}
-    for output, shape in wanted.items():
+    classes = len(class_names)
+    for output, shape in shapes_of_counts(classes).items():
         if output not in signature.outputs:
             raise EarlierVersionError(
                 f"{what}: the signature {features.CONFUSION_SIGNATURE!r} of {folder} does not return {output!r}; an "
                 "earlier version made it; train it anew"
             )
-        found_shape = [dimension.size for dimension in signature.outputs[output].tensor_shape.dim]
+        found_shape = tuple(dimension.size for dimension in signature.outputs[output].tensor_shape.dim[1:])
         if found_shape != shape:
             raise CannotEvaluateError(
-                f"{what}: {folder} is for {found_shape[1]} classes, and {classes} are judged: {', '.join(class_names)}"
+                f"{what}: {folder} is for {found_shape[0]} classes, and {classes} are judged: {', '.join(class_names)}"
             )
     try:
         checkpoint = tf.train.load_checkpoint(f"{folder}/variables/variables")

@@ -93,11 +93,11 @@ def rollback(folder: str, to: str | None = None) -> tuple[str, str]:
     """
     with _in_words(folder):
         # Not even a lock is to be made where there are no models.
-        _existing_version(folder)
+        _existing_versions(folder)
         with files.exclusive(folder):
-            origins = _origins(folder)
-            there = list(_complete_versions(folder))
-            current = _existing_version(folder)
+            origins = rollbacks(folder)
+            there = _existing_versions(folder)
+            current = there[0]
             origin = origins.get(current, current)
             if to is None:
                 to = next((version for version in there if int(version) < int(origin)), None)
@@ -125,21 +125,18 @@ def current_version(folder: str) -> str | None:
     return next(_complete_versions(folder), None)
 
 
-def origin_of_current(folder: str) -> str | None:
-    """The version that was pushed with the current version's contents: itself, unless a rollback has made it.
+def rollbacks(folder: str) -> dict[str, str]:
+    """Of each version there that a rollback made: the version whose contents it has.
 
     Args:
         folder: path or URI of the versions.
 
-    Returns:
-        None if there is no version.
-
     Raises:
         PushError: `latest.json` is damaged.
-        OSError: the place cannot be read.
+        OSError: it cannot be read.
     """
-    current = current_version(folder)
-    return None if current is None else _origins(folder).get(current, current)
+    latest = read_latest(folder)
+    return latest.rollbacks if latest else {}
 
 
 def read_latest(folder: str) -> Latest | None:
@@ -157,7 +154,8 @@ def read_latest(folder: str) -> Latest | None:
     except ValidationError as error:
         reasons = "; ".join(" ".join([*map(str, each["loc"]), each["msg"]]) for each in error.errors())
         raise PushError(
-            f"{place}: does not say which version is the current one ({reasons}); remove it, and the newest one is"
+            f"{place}: does not say which version is the current one ({reasons}); remove it, and what rollbacks have "
+            "made counts as pushed by itself"
         ) from error
 
 
@@ -175,16 +173,11 @@ def remove_outdated(folder: str, keep: int) -> None:
         logging.warning("%s: earlier versions cannot be removed, the next push tries again: %s", folder, error)
 
 
-def _existing_version(folder: str) -> str:
-    current = current_version(folder)
-    if current is None:
+def _existing_versions(folder: str) -> list[str]:
+    there = list(_complete_versions(folder))
+    if not there:
         raise PushError(f"{folder}: there is no version of a pushed model; wanted is the folder they are pushed to")
-    return current
-
-
-def _origins(folder: str) -> dict[str, str]:
-    latest = read_latest(folder)
-    return latest.rollbacks if latest else {}
+    return there
 
 
 def _write_latest(folder: str, latest: Latest) -> None:
@@ -196,21 +189,22 @@ def _add(model: str, folder: str, rollback_to: str | None = None) -> str:
         raise PushError(f"{model}: is no SavedModel, there is no {SAVED_MODEL_FILE}")
     latest = read_latest(folder)
     there = _versions(folder)
-    taken = [*there, latest.version] if latest else there
+    # Those of killed rollbacks too: a model of one's own must never pass for a copy.
+    taken = [*there, latest.version, *latest.rollbacks] if latest else there
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     version = str(max([int(time.time()), *(int(number) + 1 for number in taken)]))
-    rollbacks = {made: origin for made, origin in (latest.rollbacks if latest else {}).items() if made in there}
+    origins = {made: origin for made, origin in (latest.rollbacks if latest else {}).items() if made in there}
     if rollback_to is not None:
-        rollbacks[version] = rollback_to
-        before = latest or Latest(version=_existing_version(folder), pushed=now)
+        origins[version] = rollback_to
+        before = latest or Latest(version=there[0], pushed=now)
         # First: killed behind the version, that would pass for one of its own.
-        _write_latest(folder, before.model_copy(update={"rollbacks": rollbacks}))
+        _write_latest(folder, before.model_copy(update={"rollbacks": origins}))
     place = files.join(folder, version)
     if files.is_remote(folder):
         files.write_bytes(files.join(place, BEGUN_FILE), str(int(time.time())).encode())
     files.publish_folder(model, place, last=SAVED_MODEL_FILE)
     try:
-        _write_latest(folder, Latest(version=version, pushed=now, rollbacks=rollbacks))
+        _write_latest(folder, Latest(version=version, pushed=now, rollbacks=origins))
     except OSError:
         with contextlib.suppress(OSError):
             files.withdraw_folder(place, first=SAVED_MODEL_FILE)

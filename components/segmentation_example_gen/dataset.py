@@ -136,12 +136,19 @@ def _split_by_hash(dataset: DataSet, val_ratio: float, seed: int) -> None:
                     )
                 )
     dataset.splits |= {TRAIN_SPLIT: [], EVAL_SPLIT: []}
+
+    def split_of(pair_id: str) -> str:
+        # A picture's is the same in every span.
+        picture_id = pair_id.partition("/")[2] if dataset.spans else pair_id
+        return EVAL_SPLIT if _share(picture_id, seed) < val_ratio else TRAIN_SPLIT
+
     for pair in pool.values():
-        dataset.splits[EVAL_SPLIT if _share(pair, seed) < val_ratio else TRAIN_SPLIT].append(pair)
+        dataset.splits[split_of(pair.id)].append(pair)
+    # What is missing is missing where it would have come to.
+    dataset.problems = [replace(each, split=split_of(each.pair)) if each.pair else each for each in dataset.problems]
 
 
-def _share(pair: Pair, seed: int) -> float:
-    """A number in [0, 1) that depends on the id and the seed alone; the same in every span."""
-    picture_id = pair.id.removeprefix(f"{pair.span}/")
+def _share(picture_id: str, seed: int) -> float:
+    """A number in [0, 1) that depends on the id and the seed alone."""
     digest = hashlib.blake2b(f"{seed} {picture_id}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64

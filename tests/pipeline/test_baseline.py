@@ -1,6 +1,7 @@
 """What a run finds of earlier ones, by a metadata store in memory."""
 
 import shutil
+import time
 
 import ml_metadata as mlmd
 import pytest
@@ -8,6 +9,7 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx.types import standard_artifacts
 
 from components.pusher.versions import push, rollback
+from pipeline import baseline
 from pipeline.baseline import EarlierModelStrategy, OtherModelStrategy, PreviousStatisticsStrategy
 
 
@@ -175,25 +177,53 @@ def test_a_model_that_is_pushed_anew_is_the_last_pushed_again(runs, store):
     assert runs.taken(next_examples(store), "latest_blessed") == 1
 
 
-def test_after_a_rollback_the_last_pushed_is_what_it_went_back_to(runs, store, tmp_path):
-    served, model = tmp_path / "served", tmp_path / "model"
+def test_after_a_rollback_the_last_pushed_is_what_it_went_back_to(runs, store, tmp_path, monkeypatch):
+    """For new data, that is: a repeated run finds what it has found before."""
+    served, model = str(tmp_path / "served"), tmp_path / "model"
     model.mkdir()
     (model / "saved_model.pb").touch()
-    for pushed in range(3):
-        runs.add(blessed=True, pushed=True)
-        destination = f"{served}/{push(str(model), str(served))}"
-        runs._pushed[pushed].set_string_custom_property("pushed_destination", destination)
-    examples = next_examples(store)
-    assert runs.taken(examples, "latest_pushed") == 2
-    rollback(str(served))
-    assert runs.taken(examples, "latest_pushed") == runs.baseline(2, "latest_pushed") == 1
-    rollback(str(served))
-    assert runs.taken(examples, "latest_pushed") == 0
-    # The versions' folder can be gone, or tell nothing.
-    (served / "latest.json").write_text("{")
-    assert runs.taken(examples, "latest_pushed") == 2
+    made: dict[int, int] = {}
+    now = 1_000_000_000
+    monkeypatch.setattr(time, "time", lambda: float(now))
+    monkeypatch.setattr(baseline, "_made", lambda _, artifacts: min(made[artifact.id] for artifact in artifacts))
+
+    def new_examples():
+        nonlocal now
+        now += 60
+        examples = next_examples(store)
+        made[examples.id] = now
+        return examples
+
+    def add_pushed(examples) -> None:
+        nonlocal now
+        runs.add(blessed=True, pushed=True, examples=examples)
+        now += 60
+        made[runs._models[-1].id] = now
+        runs._pushed[-1].set_string_custom_property("pushed_destination", f"{served}/{push(str(model), served)}")
+
+    for _ in range(3):
+        add_pushed(new_examples())
+    third = runs.examples[2]
+    assert runs.taken(third, "latest_pushed") == 1
+    assert runs.taken(new_examples(), "latest_pushed") == 2
+    now += 60
+    rollback(served)
+    assert runs.taken(third, "latest_pushed") == runs.baseline(2, "latest_pushed") == 1
+    fourth = new_examples()
+    assert runs.taken(fourth, "latest_pushed") == 1
+    add_pushed(fourth)
+    assert runs.taken(fourth, "latest_pushed") == runs.baseline(3, "latest_pushed") == 1
+    assert runs.taken(new_examples(), "latest_pushed") == 3
+    # Of a folder that is gone, or tells nothing, none is known to be rolled back from.
+    (tmp_path / "served/latest.json").write_text("{")
+    assert runs.taken(fourth, "latest_pushed") == 2
     shutil.rmtree(served)
-    assert runs.taken(examples, "latest_pushed") == 2
+    assert runs.taken(fourth, "latest_pushed") == 2
+
+
+def test_the_store_knows_when_examples_were_made(store):
+    before = time.time()
+    assert abs(baseline._made(store, [next_examples(store), next_examples(store)]) - before) < 60
 
 
 def test_a_model_is_compared_with_the_last_other_good_one(runs):

@@ -245,6 +245,19 @@ def test_a_pair_in_both_lists_is_read_once_and_two_of_one_name_are_a_problem(dev
     assert "has another picture or mask in the other split" in str(problems[0])
 
 
+def test_what_is_missing_is_missing_in_the_split_that_it_would_have_come_to(devkit_copy):
+    source = data(devkit_copy, val_ratio=0.4)
+    sides = {picture_id: split for split, members in ids(source).items() for picture_id in members}
+    # One stays in each.
+    kept = {split: picture_id for picture_id, split in sides.items()}
+    for mask in (devkit_copy / "SegmentationClass").iterdir():
+        if mask.stem not in kept.values():
+            mask.unlink()
+    problems = read_dataset(source).problems
+    assert len(problems) == len(sides) - 2
+    assert all(problem.split == sides[problem.pair] for problem in problems)
+
+
 # Spans.
 
 
