@@ -73,9 +73,9 @@ def test_a_second_run_that_is_worse_is_refused_and_the_numbers_are_those_of_nump
     assert not second.evaluation.blessed
     assert second.pushed_to is None
     (reason,) = second.evaluation.reasons
-    assert (
-        f"differs by {second.evaluation.mean_iou - first.evaluation.mean_iou:+.4f} from the last good model" in reason
-    )
+    difference = second.evaluation.mean_iou - first.evaluation.mean_iou
+    before = f"the {first.evaluation.mean_iou:.4f} of {second.evaluation.baseline.uri};"
+    assert f"differs by {difference:+.4f} from {before}" in reason
     assert second.evaluation.baseline_mean_iou == first.evaluation.mean_iou
 
     def deeplab(*arguments: object) -> str:
