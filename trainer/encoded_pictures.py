@@ -56,13 +56,25 @@ def _picture_size(encoded: tf.Tensor, entry: tf.Tensor) -> tf.Tensor:
     size = tf.cond(is_jpeg, lambda: tf.image.extract_jpeg_shape(encoded)[:2], lambda: _png_size(encoded))
     size = tf.ensure_shape(size, [2])
     height, width = tf.unstack(tf.strings.as_string(size))
-    pixels = tf.reduce_prod(tf.cast(size, tf.int64))
     return _required(
-        tf.reduce_all((size > 0) & (size <= MAX_SIDE)) & (pixels <= MAX_PIXELS),
+        is_within_limits(size),
         size,
         entry,
         [width, " x ", height, f" pixels, and at most {MAX_PIXELS:,} are read, {MAX_SIDE:,} on a side"],
     )
+
+
+def is_within_limits(size: tf.Tensor) -> tf.Tensor:
+    """Whether a picture has pixels, and not too many, in all and on a side.
+
+    Args:
+        size: int32[2], height and width.
+
+    Returns:
+        bool[].
+    """
+    pixels = tf.reduce_prod(tf.cast(size, tf.int64))
+    return tf.reduce_all((size > 0) & (size <= MAX_SIDE)) & (pixels <= MAX_PIXELS)
 
 
 def _required(condition: tf.Tensor, value: tf.Tensor, entry: tf.Tensor, found: list[tf.Tensor | str]) -> tf.Tensor:

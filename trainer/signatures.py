@@ -13,7 +13,7 @@ from trainer import features
 from trainer.augmentation import normalised
 from trainer.counts import boundary_counts, confusion_matrix
 from trainer.description import DESCRIPTION_FILE, ModelDescription, read_description
-from trainer.encoded_pictures import picture_sizes, required
+from trainer.encoded_pictures import is_within_limits, picture_sizes, required
 from trainer.labels import IGNORE_LABEL, LABELS_FILE, Labels
 from trainer.largest_class import largest_class
 from trainer.metrics import BOUNDARY_COUNTS
@@ -167,12 +167,10 @@ class Segmenter(tf.Module):
         size = tf.shape(image)[1:3]
         height, width = tf.unstack(tf.strings.as_string(size))
         wanted = f" pixels; wanted are 1 to {features.MAX_PIXELS:,}, {features.MAX_SIDE:,} on a side"
-        pixels = tf.reduce_prod(tf.cast(size, tf.int64))
-        fits = (pixels > 0) & (pixels <= features.MAX_PIXELS) & tf.reduce_all(size <= features.MAX_SIDE)
-        image = required(fits, image, ["found ", width, " x ", height, wanted])
+        image = required(is_within_limits(size), image, ["found ", width, " x ", height, wanted])
         canvas, content_size = image_canvas(image[0], self._size)
         canvas = normalised(canvas[tf.newaxis], content_size[tf.newaxis], self._normalisation)[0]
-        mask = self._class_indices(canvas, content_size, tf.shape(image)[1:3])
+        mask = self._class_indices(canvas, content_size, size)
         return {features.MASK: mask[tf.newaxis]}
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])

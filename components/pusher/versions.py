@@ -196,7 +196,7 @@ def _add(model: str, folder: str, rollback_to: str | None = None) -> str:
     origins = {made: origin for made, origin in (latest.rollbacks if latest else {}).items() if made in there}
     if rollback_to is not None:
         origins[version] = rollback_to
-        before = latest or Latest(version=there[0], pushed=now)
+        before = latest or Latest(version=_existing_versions(folder)[0], pushed=now)
         # First: killed behind the version, that would pass for one of its own.
         _write_latest(folder, before.model_copy(update={"rollbacks": origins}))
     place = files.join(folder, version)

@@ -227,12 +227,13 @@ def test_a_png_that_is_no_earlier_mask_is_not_replaced(tmp_path, mode):
         target.write_bytes(b"no picture")
     else:
         Image.new(mode, (4, 3)).save(target)
-    with pytest.raises(DataError, match=r"a\.png: would be replaced by what is predicted of .*a\.jpg, but is no such"):
+    refused = r"a\.png: would be replaced by what is predicted of .*a\.jpg, but is no such; use another"
+    with pytest.raises(DataError, match=refused):
         check_output(chosen, str(tmp_path), [".png"])
     # Nor one in a bucket.
     bucket = f"memory://{tmp_path.name}"
     files.write_bytes(f"{bucket}/a.png", target.read_bytes())
-    with pytest.raises(DataError, match=r"a\.png: would be replaced by what is predicted of"):
+    with pytest.raises(DataError, match=refused):
         check_output(chosen, bucket, [".png"])
 
 
