@@ -17,15 +17,15 @@ RUN apt-get update \
  && apt-get install --yes --no-install-recommends g++ python3-dev python3-venv \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-COPY requirements*.txt ./
+COPY requirements requirements/
 RUN python3 -m venv /opt/uv \
- && /opt/uv/bin/pip install --no-cache-dir --require-hashes -r requirements-uv.txt \
+ && /opt/uv/bin/pip install --no-cache-dir --require-hashes -r requirements/uv.txt \
  && /opt/uv/bin/uv venv --no-cache --python python3 /opt/deeplab
-ARG REQUIREMENTS=requirements.txt
+ARG REQUIREMENTS=requirements/base.txt
 # An image does not change and its user cannot write to it: bytecode is compiled here, and holds whatever a builder or a
 # registry makes of the files' times. What builds a package is in the lock too. The headers are for building on TensorFlow.
 ENV VIRTUAL_ENV=/opt/deeplab PYC_INVALIDATION_MODE=UNCHECKED_HASH
-RUN /opt/uv/bin/uv pip sync --no-cache --require-hashes --build-constraints requirements.txt --compile-bytecode \
+RUN /opt/uv/bin/uv pip sync --no-cache --require-hashes --build-constraints requirements/base.txt --compile-bytecode \
       "${REQUIREMENTS}" \
  && rm -r /opt/deeplab/lib/python3.11/site-packages/tensorflow/include
 COPY . .

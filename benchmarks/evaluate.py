@@ -113,10 +113,10 @@ def prepare(folder: Path, size: int) -> dict:
     """Writes the eval split's records, and an untrained model."""
     import tensorflow_transform as tft
 
-    from trainer import signatures
-    from trainer.labels import VOC2012
+    from schema.labels import VOC2012
     from trainer.model.backbones import BACKBONES
     from trainer.model.deeplabv3plus import deeplabv3plus
+    from trainer.serving import signatures
     from trainer.settings import NNArch
 
     pattern = write_examples(Path(os.environ["DEVKIT"]), "eval", folder / "examples")
@@ -158,9 +158,9 @@ def evaluator(folder: Path, pictures: int) -> dict:
     from tfx.utils import json_utils, proto_utils
 
     from components.evaluator.executor import Executor
+    from pipeline.config.sections import Eval
     from pipeline.eval_config import eval_config
-    from pipeline.eval_section import Eval
-    from trainer.labels import VOC2012
+    from schema.labels import VOC2012
 
     examples = write_split(folder, pictures)
     model, evaluation, blessing = (
@@ -204,10 +204,10 @@ def counts(folder: Path, pictures: int) -> dict:
     """Confusion matrix and boundary counts, per picture."""
     import tensorflow as tf
 
-    from trainer import features
-    from trainer.counts import boundary_counts, confusion_matrix
-    from trainer.labels import IGNORE_LABEL
-    from trainer.preprocessing import decode_label
+    from schema import features
+    from schema.labels import IGNORE_LABEL
+    from trainer.common.counts import boundary_counts, confusion_matrix
+    from trainer.data.preprocessing import decode_label
 
     parsed = [tf.train.Example.FromString(record).features.feature for record in records(folder, pictures)]
     labels = [tf.cast(decode_label(f[features.LABEL_ENCODED].bytes_list.value[0]), tf.int32) for f in parsed]
@@ -231,10 +231,10 @@ def logits(folder: Path, pictures: int) -> dict:
     from tensorflow_model_analysis.metrics import metric_types
     from tensorflow_model_analysis.proto import config_pb2
 
-    from trainer import features
-    from trainer.labels import IGNORE_LABEL
-    from trainer.metrics import mean_iou
-    from trainer.preprocessing import decode_label, label_canvas
+    from schema import features
+    from schema.labels import IGNORE_LABEL
+    from trainer.common.metrics import mean_iou
+    from trainer.data.preprocessing import decode_label, label_canvas
 
     label_key = "label"
     model = tf.saved_model.load(str(folder / "model" / "Format-Serving"))

@@ -18,7 +18,7 @@ def write_examples(devkit: Path, split: str, folder: Path) -> str:
     """
     from components.segmentation_example_gen import executor
     from components.segmentation_example_gen.sources.voc import VocData
-    from trainer.labels import VOC2012
+    from schema.labels import VOC2012
 
     folder.mkdir(parents=True)
     pairs = VocData().list_split(str(devkit), split).pairs
@@ -38,8 +38,8 @@ def write_transform_graph(pattern: str, folder: Path, image_size: int, base_mode
     from tfx_bsl.public import tfxio
 
     from components.curated_schema.schema import schema_for
-    from trainer.labels import VOC2012
-    from trainer.preprocessing import preprocessing_fn
+    from schema.labels import VOC2012
+    from trainer.data.preprocessing import preprocessing_fn
 
     schema = schema_for(VOC2012)
     settings = {"settings": {"base_model": base_model, "image_size": image_size}}

@@ -111,7 +111,7 @@ def example_gen(devkit: Path, output: Path, beam_args: list[str]) -> float:
     from tfx.orchestration.beam.beam_dag_runner import BeamDagRunner
     from tfx.orchestration.pipeline import Pipeline
 
-    import pipeline.local  # noqa: F401  Beam's default runner is set there
+    import pipeline.runs.local  # noqa: F401  Beam's default runner is set there
     from components.segmentation_example_gen.component import SegmentationExampleGen
     from components.segmentation_example_gen.sources import VocData
 
@@ -134,7 +134,7 @@ def plain_loop(devkit: Path, output: Path) -> float:
     """One pair after another, as they are."""
     import tensorflow as tf
 
-    from trainer import features
+    from schema import features
 
     def text(value: bytes) -> tf.train.Feature:
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))

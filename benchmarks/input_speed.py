@@ -1,6 +1,6 @@
 """Times the way from TFRecords to batches on this machine, stage by stage, and PyTorch's DataLoader in the same run.
 
-tools/make-venv requirements-peers.txt
+tools/make-venv requirements/peers.txt
 .venv/bin/python benchmarks/input_speed.py VOCdevkit/VOC2012 [--size 513] [--batch 16] [--only ours] [--step]
 
 The pictures of the list `train` are written to TFRecords, and Transform makes its graph of them. Each line of the table
@@ -107,9 +107,9 @@ def prepare_here(devkit: str, size: int, folder: Path) -> None:
     from components.curated_schema.schema import schema_for
     from components.segmentation_example_gen import executor
     from components.segmentation_example_gen.sources.voc import VocData
-    from trainer import features
-    from trainer.labels import VOC2012
-    from trainer.preprocessing import preprocessing_fn
+    from schema import features
+    from schema.labels import VOC2012
+    from trainer.data.preprocessing import preprocessing_fn
 
     for name in ("examples", PICTURES, MASKS):
         (folder / name).mkdir()
@@ -149,12 +149,13 @@ def our_lines(folder: Path, size: int, batch: int) -> dict[str, Callable[[], Ite
     import tensorflow as tf
     import tensorflow_transform as tft
 
-    from trainer import features, preprocessing
-    from trainer.augmentation import augment
-    from trainer.input import training_batches, training_records
+    from schema import features
+    from trainer.data import preprocessing
+    from trainer.data.augmentation import augment
+    from trainer.data.input import training_batches, training_records
     from trainer.model.backbones import BACKBONES
+    from trainer.model.tensorflow_kernels import in_one_loop
     from trainer.settings import Augmentation, Train
-    from trainer.tensorflow_kernels import in_one_loop
 
     patterns = [str(folder / "examples" / "*")]
     graph = tft.TFTransformOutput(str(folder / "transform_graph"))
@@ -238,7 +239,7 @@ def peer_lines(folder: Path, size: int, batch: int) -> dict[str, Callable[[], It
     import torch
     from albumentations.pytorch import ToTensorV2
 
-    from trainer.labels import IGNORE_LABEL
+    from schema.labels import IGNORE_LABEL
     from trainer.model.backbones import BACKBONES
 
     normalisation = BACKBONES[BACKBONE].normalisation
@@ -359,13 +360,13 @@ def print_step(size: int, batch: int, rounds: int) -> None:
     import numpy as np
     import tensorflow as tf
 
-    from trainer.augmentation import DRAWS
-    from trainer.losses import cross_entropy
+    from trainer.data.augmentation import DRAWS
     from trainer.model.backbones import BACKBONES
     from trainer.model.deeplabv3plus import deeplabv3plus
+    from trainer.model.tensorflow_kernels import in_one_loop, with_tensorflow_kernels
     from trainer.settings import Augmentation, Hps, NNArch
-    from trainer.tensorflow_kernels import in_one_loop, with_tensorflow_kernels
-    from trainer.training import AugmentedTraining, optimizer
+    from trainer.training.losses import cross_entropy
+    from trainer.training.train_step import AugmentedTraining, optimizer
 
     random = np.random.default_rng(0)
     canvas = tf.constant(random.integers(0, 256, (batch, size, size, 3), np.uint8))

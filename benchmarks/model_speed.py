@@ -1,6 +1,6 @@
 """Times DeepLabV3+ beside the one of segmentation_models_pytorch (PyTorch) on this machine: training and inference.
 
-tools/make-venv requirements-peers.txt
+tools/make-venv requirements/peers.txt
 .venv/bin/python benchmarks/model_speed.py [--networks MobileNetV2] [--work inference] [--only ours] [--size 513] ...
 
 Both sides compute the same network from random weights, in float32, on one batch that already lies on the device:
@@ -220,7 +220,7 @@ def batch_for(job: Job, size: int) -> tuple[Any, Any]:
     """Random images float32[N, S, S, 3], -1 to 1, and labels int32[N, S, S], some of them ignored."""
     import numpy as np
 
-    from trainer.labels import IGNORE_LABEL
+    from schema.labels import IGNORE_LABEL
 
     random = np.random.default_rng(0)
     images = random.uniform(-1, 1, (job.batch, size, size, 3)).astype(np.float32)
@@ -242,17 +242,17 @@ def ours(job: Job) -> tuple[Callable[[int], None], dict]:
 
 def our_network(job: Job) -> Any:
     """Images to logits, compiled as the Trainer compiles it, or as the SavedModel holds it for inference."""
-    from trainer.losses import cross_entropy
     from trainer.model.deeplabv3plus import deeplabv3plus
     from trainer.model.folding import folded
     from trainer.settings import Hps, NNArch
     from trainer.training import optimizer
+    from trainer.training.losses import cross_entropy
 
     hps = Hps()
     nn_arch = NNArch(image_size=job.size, num_classes=NUM_CLASSES, output_stride=job.output_stride)
     network = deeplabv3plus(job.network, nn_arch, hps)
     if job.backend == "tensorflow" and not job.plain:
-        from trainer.tensorflow_kernels import with_tensorflow_kernels
+        from trainer.model.tensorflow_kernels import with_tensorflow_kernels
 
         network = with_tensorflow_kernels(network)
     if job.work == "inference" and not job.plain:
@@ -323,7 +323,7 @@ def peer(job: Job) -> tuple[Callable[[int], None], dict]:
     """What runs so many steps of the peer's network, and the worker's facts."""
     import torch
 
-    from trainer.labels import IGNORE_LABEL
+    from schema.labels import IGNORE_LABEL
     from trainer.settings import Hps
 
     torch.manual_seed(0)

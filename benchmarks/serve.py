@@ -19,8 +19,8 @@ exports it; its times are as good, but its masks say nothing of how well the for
 
 ONNX and the peer take packages of their own. Both are in .venv after
 
-tools/make-venv requirements-peers.txt
-$(tools/find-uv) pip install --require-hashes -r requirements-onnx.txt
+tools/make-venv requirements/peers.txt
+$(tools/find-uv) pip install --require-hashes -r requirements/onnx.txt
 """
 
 from __future__ import annotations
@@ -242,7 +242,7 @@ def why_no_peer(base_model: str) -> str | None:
     if missing := [name for name in ("torch", "segmentation_models_pytorch") if find_spec(name) is None]:
         return (
             f"it needs {' and '.join(missing)}, which this environment lacks; set it up with "
-            "`tools/make-venv requirements-peers.txt`"
+            "`tools/make-venv requirements/peers.txt`"
         )
     return None
 
@@ -301,11 +301,11 @@ def prepare(job: Job) -> dict[str, Any]:
     """Writes an untrained model."""
     import tensorflow_transform as tft
 
-    from trainer import signatures
-    from trainer.description import ModelDescription
-    from trainer.labels import VOC2012
+    from schema.labels import VOC2012
     from trainer.model.backbones import BACKBONES
     from trainer.model.deeplabv3plus import deeplabv3plus
+    from trainer.serving import signatures
+    from trainer.serving.description import ModelDescription
     from trainer.settings import NNArch
 
     folder = Path(job.folder)
@@ -325,10 +325,10 @@ def canvases(job: Job) -> dict[str, Any]:
     import numpy as np
     import tensorflow as tf
 
-    from trainer.conversion import read_segmenter
-    from trainer.description import read_description
-    from trainer.features import MASK, SEGMENT_SIGNATURE
-    from trainer.labels import IGNORE_LABEL
+    from schema.features import MASK, SEGMENT_SIGNATURE
+    from schema.labels import IGNORE_LABEL
+    from trainer.serving.conversion import read_segmenter
+    from trainer.serving.description import read_description
 
     segmenter = read_segmenter(job.model)
     segment = tf.saved_model.load(job.model).signatures[SEGMENT_SIGNATURE]
@@ -354,15 +354,15 @@ def picture(job: Job) -> dict[str, list[dict[str, float]]]:
     """Each round's seconds for a picture, by the clock and of the CPUs."""
     import tensorflow as tf
 
-    from trainer.augmentation import normalised
-    from trainer.features import SERVING_SIGNATURE
+    from schema.features import SERVING_SIGNATURE
+    from trainer.data.augmentation import normalised
+    from trainer.data.preprocessing import decode_image, image_canvas
     from trainer.model.backbones import BACKBONES
     from trainer.model.deeplabv3plus import deeplabv3plus
     from trainer.model.folding import folded
+    from trainer.model.tensorflow_kernels import with_tensorflow_kernels
     from trainer.model.weights import transfer
-    from trainer.preprocessing import decode_image, image_canvas
-    from trainer.signatures import read_network
-    from trainer.tensorflow_kernels import with_tensorflow_kernels
+    from trainer.serving.signatures import read_network
 
     description, weights = read_network(job.model)
     network = deeplabv3plus(description.base_model, description.nn_arch)
@@ -401,7 +401,7 @@ def picture(job: Job) -> dict[str, list[dict[str, float]]]:
 def convert(job: Job) -> dict[str, str | None]:
     """Writes the file of a format, or tells why it cannot."""
     from components.model_export import litert, onnx
-    from trainer.conversion import read_segmenter
+    from trainer.serving.conversion import read_segmenter
 
     kind = onnx if job.format == "onnx" else litert
     segmenter = read_segmenter(job.model)
@@ -417,7 +417,7 @@ def timed_format(job: Job) -> tuple[Callable[[int], None], dict[str, Any]]:
     """What runs a format, or the SavedModel, on so many canvases, with its size and how its masks agree."""
     import numpy as np
 
-    from trainer.labels import IGNORE_LABEL
+    from schema.labels import IGNORE_LABEL
 
     if job.format:
         from components.model_export import litert, onnx
@@ -428,7 +428,7 @@ def timed_format(job: Job) -> tuple[Callable[[int], None], dict[str, Any]]:
     else:
         import tensorflow as tf
 
-        from trainer.features import MASK, SEGMENT_SIGNATURE
+        from schema.features import MASK, SEGMENT_SIGNATURE
 
         segment = tf.saved_model.load(job.model).signatures[SEGMENT_SIGNATURE]
         files = [Path(job.model, "saved_model.pb"), *Path(job.model, "variables").iterdir()]
@@ -460,7 +460,7 @@ def load(job: Job) -> dict[str, Any]:
     import tensorflow as tf
     from PIL import Image
 
-    from trainer.features import CLASS_PIXELS, SERVING_SIGNATURE
+    from schema.features import CLASS_PIXELS, SERVING_SIGNATURE
 
     serve = tf.saved_model.load(job.model).signatures[SERVING_SIGNATURE]
     images = photographs(job.devkit, "val", job.pictures)

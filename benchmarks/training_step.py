@@ -221,7 +221,7 @@ def work_for(job: Job) -> None:
 
 def settings_for(job: Job) -> Any:
     """Of the Trainer: its defaults, but for what the job says, from random weights."""
-    from trainer.labels import VOC2012
+    from schema.labels import VOC2012
     from trainer.settings import Augmentation, Hps, NNArch, Train, TrainerSettings
 
     small = {"mv2_depth_multiplier": 0.35, "reduction_size": 8, "concat_channels": 8} if job.work == "memory" else {}
@@ -241,8 +241,8 @@ def trained(job: Job) -> None:
     """Trains as `run_fn` does, with a folder for checkpoints."""
     import tensorflow_transform as tft
 
-    from trainer.checkpoints import TrainingFolder
     from trainer.run import train
+    from trainer.training.checkpoints import TrainingFolder
 
     graph = tft.TFTransformOutput(job.graph)
     with tempfile.TemporaryDirectory() as folder:
@@ -281,8 +281,8 @@ def time_step(job: Job) -> dict[str, Any]:
     import tensorflow as tf
 
     import trainer.run
-    from trainer.checkpoints import TrainingFolder
-    from trainer.progress import ProgressLogger
+    from trainer.training.checkpoints import TrainingFolder
+    from trainer.training.progress import ProgressLogger
 
     spent: dict[str, list[Turn]] = {name: [] for name in PARTS}
     ends: list[float] = []  # of each step and all that is called after it, and of the whole

@@ -22,14 +22,15 @@ from tfx.orchestration.kubeflow.v2 import compiler_utils
 from tfx.orchestration.pipeline import Pipeline
 from tfx.types import Artifact, standard_artifacts
 
-from components.run_record.record import LAST_PUSHED, LEARNT_FROM, RUN_NAME, SPANS
+from components.artifacts.names import LAST_PUSHED
 from components.segmentation_example_gen import driver
 from kubeflow import entrypoint, runtime_parameters
-from kubeflow.history import RecordedHistory
+from kubeflow.earlier_runs import EarlierRunsInBucket
 from kubeflow.package import Package
-from kubeflow.places import EXAMPLE_GEN, PREVIOUS_RUN, check_places, pipeline_name, places_of, records_of
-from pipeline.config import Config
-from pipeline.kubeflow_section import Step
+from kubeflow.run_record.record import LEARNT_FROM, RUN_NAME, SPANS
+from kubeflow.storage import EXAMPLE_GEN, PREVIOUS_RUN, check_places, pipeline_name, places_of, records_of
+from pipeline.config.config import Config
+from pipeline.config.kubeflow import Step
 from pipeline.pipeline import create_pipeline
 
 SCHEMA_VERSION = "2.1.0"
@@ -64,7 +65,7 @@ def compile_pipeline(config: Config, *, visible: Sequence[str] = ()) -> Package:
     """
     check_places(config, visible)
     places = places_of(config)
-    history = RecordedHistory(config, records_of(config), places.pushed_models)
+    history = EarlierRunsInBucket(config, records_of(config), places.pushed_models)
     graph = create_pipeline(config, places, history)
     graph.finalize()
     return Package(_yaml(_pipeline_spec(config, graph), _platform_spec(config, graph)))

@@ -22,12 +22,12 @@ from kfp.pipeline_spec import pipeline_spec_pb2 as spec
 
 import components
 import trainer
-from components.report.measurements import Watch, mark
-from components.run_record.record import ABSENT, LEARNT_FROM
+from components.artifacts.measurements import Watch, mark
 from kubeflow import runtime_parameters
 from kubeflow.launcher_paths import local_path
-from pipeline.code import code_of
-from trainer.section import Section
+from kubeflow.run_record.record import ABSENT, LEARNT_FROM
+from pipeline.pipeline import code_of
+from schema.section import Section
 
 if TYPE_CHECKING:
     from tfx import types

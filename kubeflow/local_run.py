@@ -11,11 +11,8 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2 as spec
 from tfx.types import Artifact, standard_artifacts
 
-from components.data_report.component import DataReportPage
-from components.model_export.component import ExportedModels
-from components.report.component import RunReport
-from components.run_record.record import LAST_PUSHED
-from components.segmentation_example_gen.component import DataProblems
+from components.artifacts.names import LAST_PUSHED
+from components.artifacts.types import DataProblems, DataReportPage, ExportedModels, RunReport
 from components.segmentation_example_gen.sources.source import SPAN
 from kubeflow.compiler import compile_pipeline
 from kubeflow.entrypoint import to_artifact
@@ -24,12 +21,12 @@ from kubeflow.local_backend.containers import ContainerRunner, Subprocesses
 from kubeflow.local_backend.image import Images
 from kubeflow.local_backend.records import LocalRun
 from kubeflow.local_backend.store import Location, ObjectStore
-from pipeline.config import Config
-from pipeline.results import RunResult, result_of
-from trainer.files import is_remote
+from pipeline.config.config import Config
+from pipeline.runs.results import RunResult, result_of
+from trainer.common.files import is_remote
 
 if TYPE_CHECKING:
-    from pipeline.local import Reporter
+    from pipeline.runs.local import Reporter
 
 STORE_FOLDER = "object-store"
 """In the output folder: what stands in the object store's place."""

@@ -7,9 +7,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from components.run_record.record import TOLD
 from components.segmentation_example_gen.sources.source import placed_at
-from pipeline.config import ConfigError
+from kubeflow.run_record.record import TOLD
+from pipeline.config.config import ConfigError
 
 DATA = "data"
 SPAN = "span"

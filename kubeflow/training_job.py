@@ -15,9 +15,9 @@ from typing import Any, Literal
 
 import yaml
 
-from pipeline.config import Config, ConfigError
-from pipeline.kubeflow_section import Step
-from trainer.files import is_remote
+from pipeline.config.config import Config, ConfigError
+from pipeline.config.kubeflow import Step
+from trainer.common.files import is_remote
 from trainer.settings import NAMED_WEIGHTS
 
 Kind = Literal["TFJob", "TrainJob"]

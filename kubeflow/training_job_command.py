@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from kubeflow.training_job import Kind, training_job
-from pipeline.command_line import CommandError, ConfigFile, Overrides
-from pipeline.config import load_config
+from pipeline.commands.options import CommandError, ConfigFile, Overrides
+from pipeline.config.loading import load_config
 
 
 def command(

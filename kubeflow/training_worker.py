@@ -12,8 +12,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainer import files
-from trainer.features import EVAL_SPLIT, TRAIN_SPLIT
+from schema.features import EVAL_SPLIT, TRAIN_SPLIT
+from trainer.common import files
 
 LOGGER = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ def train(examples: str, transform_graph: str, settings: dict, output: str) -> N
     from tfx.components.trainer.fn_args_utils import FnArgs
 
     import trainer
-    from pipeline.code import code_of
+    from pipeline.pipeline import code_of
     from trainer import run
 
     with tempfile.TemporaryDirectory() as directory:

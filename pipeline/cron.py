@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from pipeline.config import ConfigError
+from pipeline.config.config import ConfigError
 
 
 class _Field(NamedTuple):

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 from tensorflow_model_analysis.proto import config_pb2
 
-from components.evaluator.evaluation import BASELINE, CANDIDATE
-from components.segmentation_metrics import metric
-from pipeline.eval_section import Eval
-from trainer import features
-from trainer.labels import Labels
-from trainer.metrics import MEAN_IOU, iou_name
+from components.artifacts.evaluation import BASELINE, CANDIDATE
+from components.evaluator import metric
+from pipeline.config.sections import Eval
+from schema import features
+from schema.labels import Labels
+from trainer.common.metrics import MEAN_IOU, iou_name
 
 
 def eval_config(gate: Eval, labels: Labels) -> config_pb2.EvalConfig:

@@ -15,7 +15,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path as Polyline
 from matplotlib.textpath import TextPath
 
-from pipeline.model_summary import gmacs, size, title
+from pipeline.commands.models import gmacs, size, title
 
 if TYPE_CHECKING:
     from trainer.model.summary import Part

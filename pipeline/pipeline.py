@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
 
 from google.protobuf import text_format
 from tfx.components.statistics_gen.component import StatisticsGen
@@ -25,16 +27,18 @@ from components.pusher.component import Pusher
 from components.pusher.model_card import CardFacts
 from components.report.component import Report
 from components.segmentation_example_gen.component import SegmentationExampleGen
-from pipeline.code import code_of
-from pipeline.config import Config, ConfigError
+from pipeline.config.config import Config, ConfigError
+from pipeline.earlier_runs import EarlierRuns, EarlierRunsInMetadata
 from pipeline.eval_config import eval_config
-from pipeline.history import History, MetadataHistory
-from pipeline.places import METADATA_FILE, Places
-from trainer import features, files
+from pipeline.output_locations import METADATA_FILE, OutputLocations
+from schema import features
+from trainer.common import files
 from trainer.settings import NAMED_WEIGHTS
 
 
-def create_pipeline(config: Config, places: Places | None = None, history: History | None = None) -> Pipeline:
+def create_pipeline(
+    config: Config, places: OutputLocations | None = None, history: EarlierRuns | None = None
+) -> Pipeline:
     """Builds the graph.
 
     Args:
@@ -45,8 +49,8 @@ def create_pipeline(config: Config, places: Places | None = None, history: Histo
     Returns:
         A TFX pipeline, ready for a runner.
     """
-    places = places or Places.local(config)
-    history = history or MetadataHistory()
+    places = places or OutputLocations.local(config)
+    history = history or EarlierRunsInMetadata()
     code = code_of(trainer)
     example_gen = SegmentationExampleGen(data=config.data_source, problem_folder=places.problems)
     schema_gen = CuratedSchema(schema=text_format.MessageToString(schema_for(config.data.labels)))
@@ -72,7 +76,7 @@ def create_pipeline(config: Config, places: Places | None = None, history: Histo
     transform = Transform(
         examples=example_gen.outputs["examples"],
         schema=schema_gen.outputs["schema"],
-        preprocessing_fn="trainer.preprocessing.preprocessing_fn",
+        preprocessing_fn="trainer.data.preprocessing.preprocessing_fn",
         custom_config={"settings": config.transform_settings().model_dump(mode="json"), "code": code},
         materialize=False,
         disable_statistics=True,
@@ -218,3 +222,14 @@ def weights_fingerprint(config: Config) -> str | None:
     except OSError as error:
         raise ConfigError(f"train.init_from: {weights} cannot be read: {error.strerror}") from error
     return hashlib.sha256("\n".join(contents[place] for place in places).encode()).hexdigest()
+
+
+def code_of(*packages: ModuleType) -> str:
+    """A hash of the packages' sources, wherever they are installed."""
+    digest = hashlib.blake2b(digest_size=16)
+    for package in packages:
+        assert package.__file__ is not None, "a package with an __init__.py has a file"
+        folder = Path(package.__file__).parent
+        for file in sorted([*folder.rglob("*.py"), *folder.rglob("*.json")]):
+            digest.update(file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()

@@ -35,7 +35,7 @@ def no_arguments() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def devkit_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A devkit of 12 train and 4 val pictures. Read it only; `devkit_copy` may be changed."""
-    from pipeline.synthetic_voc import write_devkit
+    from pipeline.datasets.synthetic_voc import write_devkit
 
     return write_devkit(tmp_path_factory.mktemp("data"), train=12, val=4)
 
@@ -43,7 +43,7 @@ def devkit_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def devkit_copy(tmp_path: Path) -> Path:
     """A devkit of 6 train and 2 val pictures that a test may damage."""
-    from pipeline.synthetic_voc import write_devkit
+    from pipeline.datasets.synthetic_voc import write_devkit
 
     return write_devkit(tmp_path / "data", train=6, val=2)
 
@@ -80,8 +80,8 @@ def transformed(devkit_root, tmp_path_factory) -> Transformed:
     from components.curated_schema.schema import schema_for
     from components.segmentation_example_gen import executor
     from components.segmentation_example_gen.sources.voc import VocData
-    from trainer.labels import VOC2012
-    from trainer.preprocessing import preprocessing_fn
+    from schema.labels import VOC2012
+    from trainer.data.preprocessing import preprocessing_fn
 
     directory = tmp_path_factory.mktemp("examples")
     pairs = VocData().list_split(str(devkit_root), "train").pairs

@@ -38,10 +38,10 @@ def test_the_image_is_made_from_nothing_but_the_project():
     rules = [line for line in lines if line and not line.startswith("#")]
     assert rules[0] == "*"
     travels = {rule[1:] for rule in rules if rule.startswith("!")}
-    assert travels == {*SOURCES, "configs", "pyproject.toml", "requirements*.txt", "LICENSE", "README.md"}
+    assert travels == {*SOURCES, "configs", "pyproject.toml", "requirements", "LICENSE", "README.md"}
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-gpu.txt", "requirements-uv.txt"])
+@pytest.mark.parametrize("name", ["requirements/base.txt", "requirements/gpu.txt", "requirements/uv.txt"])
 def test_what_is_installed_is_locked_with_hashes_and_names_no_index(name):
     text = (REPOSITORY / name).read_text()
     requirements = re.split(r"\n(?=\S)", re.sub(r"(?m)^ *#.*\n", "", text).strip())
@@ -54,7 +54,7 @@ def test_the_gpu_image_has_the_same_packages_and_cuda():
     def pins(name: str) -> set[str]:
         return set(re.findall(r"(?m)^[\w.-]+==\S+", (REPOSITORY / name).read_text()))
 
-    cpu, gpu = pins("requirements.txt"), pins("requirements-gpu.txt")
+    cpu, gpu = pins("requirements/base.txt"), pins("requirements/gpu.txt")
     assert cpu <= gpu
     assert {pin.partition("-")[0] for pin in gpu - cpu} == {"nvidia"}
 
@@ -99,7 +99,7 @@ class TestBuildImage:
         result = self._build(engines(buildah=True), "--build-arg", "A=b", IMAGE="a/b:1", BASE="mine", GPU="1")
         arguments = result.stdout.splitlines()
         assert arguments[:4] == ["buildah", "build", "--tag", "a/b:1"]
-        assert {"BASE=mine", "REQUIREMENTS=requirements-gpu.txt", "A=b"} <= set(arguments)
+        assert {"BASE=mine", "REQUIREMENTS=requirements/gpu.txt", "A=b"} <= set(arguments)
 
     def test_without_a_base_the_dockerfile_decides(self, engines):
         assert "BASE=" not in self._build(engines(docker=True)).stdout

@@ -29,9 +29,10 @@ import yaml
 from PIL import Image
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from trainer import features, signatures
-from trainer.labels import VOC2012
+from schema import features
+from schema.labels import VOC2012
 from trainer.model.backbones import MINUS_ONE_TO_ONE
+from trainer.serving import signatures
 
 SERVING = Path(__file__).parents[1] / "docs" / "serving"
 NAME = "deeplab"

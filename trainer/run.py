@@ -18,24 +18,26 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from trainer import devices, files, losses, signatures
-from trainer.callbacks import Interruption, KeepCheckpoints, LazyCallbackList, StepCallback, StopOnDivergence
-from trainer.checkpoints import TENSORBOARD, TrainingFolder, clear_finished
-from trainer.description import description_of
-from trainer.history import EFFECTIVE_FILE, HISTORY, History
-from trainer.initial_network import initial_network, resolved
-from trainer.input import TrainingTotals, batch_ids, evaluation_batches, training_batches, training_totals
-from trainer.memory import keep_freed_memory
+from trainer.common import files
+from trainer.common.training_history import EFFECTIVE_FILE, HISTORY, TrainingHistory
+from trainer.data.input import TrainingTotals, batch_ids, evaluation_batches, training_batches, training_totals
 from trainer.model.backbones import BACKBONES
 from trainer.model.deeplabv3plus import deeplabv3plus
+from trainer.model.tensorflow_kernels import in_one_loop, with_tensorflow_kernels
 from trainer.model.weights import WeightsError
-from trainer.optimizer import innermost, optimizer
-from trainer.progress import ProgressLogger
+from trainer.serving import signatures
+from trainer.serving.description import description_of
 from trainer.settings import IMAGENET, TrainerSettings
-from trainer.tensorboard import TensorBoardWriter
-from trainer.tensorflow_kernels import in_one_loop, with_tensorflow_kernels
-from trainer.training import AugmentedTraining, frozen, training_state
-from trainer.validation import Evaluations, Validation, is_evaluation_due
+from trainer.training import devices, losses
+from trainer.training.callbacks import Interruption, KeepCheckpoints, LazyCallbackList, StepCallback, StopOnDivergence
+from trainer.training.checkpoints import TENSORBOARD, TrainingFolder, clear_finished
+from trainer.training.devices import keep_freed_memory
+from trainer.training.initial_weights import initial_network, resolved
+from trainer.training.optimizer import innermost, optimizer
+from trainer.training.progress import ProgressLogger
+from trainer.training.tensorboard import TensorBoardWriter
+from trainer.training.train_step import AugmentedTraining, frozen, training_state
+from trainer.training.validation import Evaluations, Validation, is_evaluation_due
 
 KERAS_FILE = "deeplabv3plus.keras"
 EVALUATIONS = 10
@@ -240,7 +242,7 @@ def _fit(
     transform_graph: tft.TFTransformOutput,
     strategy: tf.distribute.Strategy,
     folder: TrainingFolder,
-) -> History:
+) -> TrainingHistory:
     """Takes the steps that are left. Without an evaluation, the network ends with the last weights."""
     hps, options = settings.hps, settings.train
     totals = training_totals(train_files, transform_graph)
@@ -274,7 +276,7 @@ def _fit(
             tensorboard=tensorboard,
         )
 
-    def done() -> History:
+    def done() -> TrainingHistory:
         return evaluations.history if evaluations else history
 
     def save(step: int) -> None:
@@ -328,7 +330,7 @@ def _compiled(
 
 def _restored(
     folder: TrainingFolder, variables: list[keras.Variable], steps: int, strategy: tf.distribute.Strategy
-) -> History:
+) -> TrainingHistory:
     """How far the newest checkpoint had come, with the variables as they were then."""
     with strategy.scope():
         history = folder.restore(variables)
@@ -416,7 +418,7 @@ def _effective(
     *,
     steps: int,
     every: int,
-    history: History,
+    history: TrainingHistory,
 ) -> str:
     """What the training is, with all that follows from the configuration and this machine, as JSON."""
     devices_used = strategy.extended.worker_devices if strategy.num_replicas_in_sync > 1 else ()

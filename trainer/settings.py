@@ -21,8 +21,8 @@ from pydantic import (
     model_validator,
 )
 
-from trainer.labels import Labels
-from trainer.section import Integer, Number, Positive, Section
+from schema.labels import Labels
+from schema.section import Integer, Number, Positive, Section
 
 _Backbones = Literal[
     "MobileNetV2",

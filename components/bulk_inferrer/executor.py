@@ -11,10 +11,10 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
+from components.artifacts.problems import DataError
 from components.bulk_inferrer.inference import predict_masks
-from components.segmentation_example_gen.problems import DataError
 from components.shared_model import SharedModel
-from trainer import files
+from trainer.common import files
 
 LOGGER = logging.getLogger(__name__)
 

@@ -13,13 +13,13 @@ from apache_beam.metrics import Metrics, MetricsFilter
 from google.protobuf.message import DecodeError
 from PIL import Image
 
-from components.bulk_inferrer.outputs import PREDICTIONS, PREDICTIONS_SUFFIX, PROBLEMS_FILE
-from components.segmentation_example_gen.problems import Problem
+from components.artifacts.problems import Problem
 from components.shared_model import SharedModel
 from components.tf_example import to_tf_example
-from trainer import features, files
-from trainer.labels import LABELS_FILE
-from trainer.tensorflow_errors import PictureRefusedError, in_words, picture_refusals
+from schema import features
+from schema.labels import LABELS_FILE
+from trainer.common import files
+from trainer.common.tensorflow_errors import PictureRefusedError, in_words, picture_refusals
 
 COPIED = (features.IMAGE_SOURCE_ID, features.IMAGE_FILENAME)
 """Features of a picture that tell whose mask it is, as far as it has them."""
@@ -150,3 +150,12 @@ def _records(path: str) -> Iterator[bytes | Problem]:
             count += 1
     except tf.errors.OpError as error:
         yield Problem(path, f"cannot be read after {count} records, those behind are lost: {in_words(error.message)}")
+
+
+PREDICTIONS = "predictions"
+"""What the names of the TFRecord files with masks begin with."""
+PREDICTIONS_SUFFIX = ".tfrecord.gz"
+MASK_FILES = f"{PREDICTIONS}-*{PREDICTIONS_SUFFIX}"
+"""Pattern of their names; Beam puts the number of each, of how many, in between."""
+PROBLEMS_FILE = "problems.jsonl"
+"""A line of JSON, `Problem`, for each picture that has no mask; empty if all have one."""

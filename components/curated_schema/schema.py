@@ -8,8 +8,8 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
 import schema
-from trainer import features
-from trainer.labels import Labels
+from schema import features
+from schema.labels import Labels
 
 SCHEMA_FILE = Path(schema.__file__).with_name("schema.pbtxt")
 LABELLED = "LABELLED"

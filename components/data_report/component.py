@@ -6,14 +6,8 @@ from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
+from components.artifacts.types import DataProblems, DataReportPage
 from components.data_report import executor
-from components.segmentation_example_gen.component import DataProblems
-
-
-class DataReportPage(types.Artifact):
-    """What is in the data: a page to look at, `index.html`."""
-
-    TYPE_NAME = "DataReport"
 
 
 class DataReportSpec(types.ComponentSpec):
@@ -51,7 +45,7 @@ class DataReport(base_component.BaseComponent):
             statistics: `ExampleStatistics` of this run.
             schema: `Schema`, for the anomalies.
             problems: `DataProblems` of SegmentationExampleGen.
-            labels_json: `trainer.labels.Labels` as JSON, for the names and colours of the classes.
+            labels_json: `schema.labels.Labels` as JSON, for the names and colours of the classes.
             previous_statistics: `ExampleStatistics` to show beside; it may resolve to none.
         """
         super().__init__(

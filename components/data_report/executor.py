@@ -8,18 +8,13 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
+from components.artifacts.statistics import read_schema, read_statistics
 from components.data_report.page import data_page
 from components.example_validator.anomalies import find_anomalies
-from components.example_validator.executor import (
-    PREVIOUS_STATISTICS,
-    SCHEMA,
-    STATISTICS,
-    read_schema,
-    read_statistics,
-)
+from components.example_validator.executor import PREVIOUS_STATISTICS, SCHEMA, STATISTICS
 from components.segmentation_example_gen import problem_page
-from trainer import files
-from trainer.labels import Labels
+from schema.labels import Labels
+from trainer.common import files
 
 PROBLEMS = "problems"
 LABELS = "labels_json"

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from tensorflow_metadata.proto.v0 import anomalies_pb2, statistics_pb2
 
 from components import pages
-from components.example_validator.anomalies import COMPARABLE_PICTURES, Statistics, sentences
-from components.segmentation_example_gen.problems import Problem
-from trainer import features
-from trainer.features import EVAL_SPLIT, TEST_SPLIT, TRAIN_SPLIT
-from trainer.labels import Labels
+from components.artifacts.problems import Problem
+from components.artifacts.statistics import Statistics, sentences
+from components.example_validator.anomalies import COMPARABLE_PICTURES
+from schema import features
+from schema.features import EVAL_SPLIT, TEST_SPLIT, TRAIN_SPLIT
+from schema.labels import Labels
 
 HISTOGRAMS = {
     features.IMAGE_WIDTH: "Width, pixels",

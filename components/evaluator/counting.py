@@ -10,13 +10,13 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_model_analysis import constants
 
-from components.evaluator.evaluation import PictureScores
+from components.artifacts.evaluation import PictureScores
 from components.evaluator.inputs import CannotEvaluateError
 from components.evaluator.slices import slices_of
 from components.shared_model import SharedModel
-from trainer import features
-from trainer.metrics import iou_per_class, mean_iou, number, pixel_accuracy
-from trainer.tensorflow_errors import PictureRefusedError, picture_refusals
+from schema import features
+from trainer.common.metrics import iou_per_class, mean_iou, number, pixel_accuracy
+from trainer.common.tensorflow_errors import PictureRefusedError, picture_refusals
 
 COUNTS = (features.CONFUSION_MATRIX, features.BOUNDARY_COUNTS)
 SCORES = "scores"

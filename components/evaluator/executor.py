@@ -20,13 +20,13 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.types import artifact_utils
 from tfx.utils import json_utils, path_utils, proto_utils
 
+from components.artifacts.evaluation import EVALUATION_FILE, PICTURES_FILE, Evaluation
+from components.artifacts.names import LAST_PUSHED
 from components.evaluator.counting import SCORES, CountPixels, Models
-from components.evaluator.evaluation import EVALUATION_FILE, PICTURES_FILE, Evaluation
 from components.evaluator.inputs import EarlierVersionError, check_examples, check_model
 from components.evaluator.verdict import evaluation_of
-from components.run_record.record import LAST_PUSHED
-from trainer import files
-from trainer.labels import read_labels
+from schema.labels import read_labels
+from trainer.common import files
 
 LOGGER = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from trainer import features
-from trainer.labels import read_labels
-from trainer.metrics import BOUNDARY_COUNTS
+from schema import features
+from schema.labels import read_labels
+from trainer.common.metrics import BOUNDARY_COUNTS
 
 
 class CannotEvaluateError(ValueError):

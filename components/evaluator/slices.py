@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from trainer import features
-from trainer.labels import BACKGROUND
+from schema import features
+from schema.labels import BACKGROUND
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -51,7 +51,7 @@ def slices_of(example: tf.train.Example, class_names: tuple[str, ...]) -> dict[S
     """The values that a labelled picture has by the names of slices; of some it may have several.
 
     Args:
-        example: with the keys of `trainer.features`.
+        example: with the keys of `schema.features`.
         class_names: the classes, in the order of their indices.
     """
     feature = example.features.feature

@@ -9,9 +9,9 @@ import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.metrics.metric_specs import metric_thresholds_from_metrics_specs
 from tensorflow_model_analysis.proto import config_pb2, metrics_for_slice_pb2, validation_result_pb2
 
-from components.evaluator.evaluation import BASELINE, CANDIDATE, Check, Evaluation, ModelEvaluation, Scores, Slice
-from components.segmentation_metrics.metric import CONFUSION_MATRIX, PICTURES
-from trainer.metrics import MEAN_IOU, iou_name, number
+from components.artifacts.evaluation import BASELINE, CANDIDATE, Check, Evaluation, ModelEvaluation, Scores, Slice
+from components.evaluator.metric import CONFUSION_MATRIX, PICTURES
+from trainer.common.metrics import MEAN_IOU, iou_name, number
 
 SliceKey = tuple[tuple[str, str], ...]
 """Of a slice, feature and value; of all pictures, empty."""

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeAlias
 
 import tensorflow_data_validation as tfdv
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
+from components.artifacts.statistics import Statistics, sentences
 from components.curated_schema.schema import LABELLED, UNLABELLED
-from trainer import features
-from trainer.features import EVAL_SPLIT, TEST_SPLIT, TRAIN_SPLIT
+from schema import features
+from schema.features import EVAL_SPLIT, TEST_SPLIT, TRAIN_SPLIT
 
-Statistics: TypeAlias = statistics_pb2.DatasetFeatureStatisticsList
 COMPARABLE_PICTURES = 50
 """Distributions of fewer pictures are not compared: two random handfuls of one data set differ by more than the
 thresholds; see schema/README.md."""
@@ -84,34 +83,6 @@ def _absent_classes(statistics: Statistics, schema: schema_pb2.Schema) -> list[s
 def _has_values(feature: statistics_pb2.FeatureNameStatistics) -> bool:
     kind = feature.WhichOneof("stats")
     return kind is not None and getattr(feature, kind).common_stats.num_non_missing > 0
-
-
-def sentences(anomalies: Mapping[str, anomalies_pb2.Anomalies]) -> list[str]:
-    """Anomalies in words.
-
-    Args:
-        anomalies: by split.
-
-    Returns:
-        One for each, such as `train: image/height: Unexpectedly small value: 0.`
-    """
-    found = []
-    for split, of_split in anomalies.items():
-        infos = {**of_split.anomaly_info}
-        if of_split.HasField("dataset_anomaly_info"):
-            infos["the whole split"] = of_split.dataset_anomaly_info
-        for feature, info in sorted(infos.items()):
-            # One feature may depart in several ways, and the description of the whole then runs them together.
-            for reason in info.reason or [info]:
-                found.append(f"{split}: {feature}: {_in_our_words(reason.description or reason.short_description)}")
-    return found
-
-
-def _in_our_words(description: str) -> str:
-    # TFDV calls the eval split serving, and the statistics of the run before previous.
-    words = description.strip().replace(" (up to six significant digits)", "")
-    words = words.replace("between training and serving", "between train and eval")
-    return words.replace("between current and previous", "between this run and the one before")
 
 
 def _comparable(*statistics: Statistics | None) -> bool:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
-import tensorflow_data_validation as tfdv
-from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
-from tfx.utils import io_utils, writer_utils
+from tfx.utils import writer_utils
 
-from components.example_validator.anomalies import AnomaliesError, Statistics, find_anomalies, sentences
+from components.artifacts.statistics import ANOMALIES_FILE, read_schema, read_statistics, sentences
+from components.example_validator.anomalies import AnomaliesError, find_anomalies
 
 STATISTICS = "statistics"
 SCHEMA = "schema"
@@ -21,9 +19,6 @@ PREVIOUS_STATISTICS = "previous_statistics"
 STOP_ON_ANOMALIES = "stop_on_anomalies"
 ANOMALIES = "anomalies"
 
-# TFX's names. What TFX's components call them by is not imported: any module of `tfx.components` brings all of them.
-STATISTICS_FILE = "FeatureStats.pb"
-ANOMALIES_FILE = "SchemaDiff.pb"
 BLESSED = "blessed"
 """Custom property of the anomalies: by split, 1 if there are none and else 0."""
 
@@ -60,29 +55,3 @@ class Executor(base_executor.BaseExecutor):
             writer_utils.write_anomalies(os.path.join(folder, ANOMALIES_FILE), of_split)
             blessed[split] = 0 if sentences({split: of_split}) else 1
         output.set_json_value_custom_property(BLESSED, blessed)
-
-
-def read_statistics(artifacts: list[types.Artifact] | None) -> dict[str, Statistics] | None:
-    """The statistics of an artifact, by split; None if there is no artifact."""
-    if not artifacts:
-        return None
-    artifact = artifact_utils.get_single_instance(artifacts)
-    return {
-        split: tfdv.load_stats_binary(os.path.join(artifact_utils.get_split_uri([artifact], split), STATISTICS_FILE))
-        for split in artifact_utils.decode_split_names(artifact.split_names)
-    }
-
-
-def read_anomalies(artifact: types.Artifact) -> dict[str, anomalies_pb2.Anomalies]:
-    """The anomalies of an artifact that `Executor` has filled, by split."""
-    return {
-        split: anomalies_pb2.Anomalies.FromString(
-            Path(artifact_utils.get_split_uri([artifact], split), ANOMALIES_FILE).read_bytes()
-        )
-        for split in artifact_utils.decode_split_names(artifact.split_names)
-    }
-
-
-def read_schema(artifacts: list[types.Artifact]) -> schema_pb2.Schema:
-    """The schema of an artifact."""
-    return io_utils.SchemaReader().read(io_utils.get_only_uri_in_dir(artifact_utils.get_single_uri(artifacts)))

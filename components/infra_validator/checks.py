@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from trainer import features
-from trainer.labels import IGNORE_LABEL
-from trainer.metrics import BOUNDARY_COUNTS
+from schema import features
+from schema.labels import IGNORE_LABEL
+from trainer.common.metrics import BOUNDARY_COUNTS
 
 AGREEMENT = 0.99
 """Smallest share of a picture's pixels in which two signatures agree. It is not 1, since rounding, which may differ
@@ -26,7 +26,7 @@ ENCODED_MASKS = {
 
 
 @dataclass(frozen=True)
-class Picture:
+class SampleImage:
     """A labelled picture."""
 
     id: str
@@ -40,7 +40,7 @@ class Picture:
     """uint8[H, W]: class indices, `IGNORE_LABEL` where void."""
 
 
-def find_problems(outputs: Mapping[str, np.ndarray], pictures: Sequence[Picture], num_classes: int) -> list[str]:
+def find_problems(outputs: Mapping[str, np.ndarray], pictures: Sequence[SampleImage], num_classes: int) -> list[str]:
     """Looks for what is wrong with a model's answers.
 
     Args:
@@ -87,7 +87,7 @@ def _shape_problems(key: str, outputs: Mapping[str, np.ndarray], shape: tuple[in
 
 
 def _picture_problems(
-    outputs: Mapping[str, np.ndarray], index: int, picture: Picture, num_classes: int
+    outputs: Mapping[str, np.ndarray], index: int, picture: SampleImage, num_classes: int
 ) -> Iterator[str]:
     def output_of(signature: str, output: str) -> np.ndarray:
         return outputs[f"{signature}/{output}"][index]

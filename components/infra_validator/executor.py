@@ -22,12 +22,13 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
+from components.artifacts.infra_validation import VALIDATION_FILE, InfraValidationResult
 from components.infra_validator import model_server, probe
-from components.infra_validator.checks import Picture, find_problems, other_mask_problems
+from components.infra_validator.checks import SampleImage, find_problems, other_mask_problems
 from components.infra_validator.limits import LimitedProcess, LimitError, Limits
-from components.infra_validator.validation import VALIDATION_FILE, Validation
-from trainer import features, files
-from trainer.labels import LABELS_FILE, read_labels
+from schema import features
+from schema.labels import LABELS_FILE, read_labels
+from trainer.common import files
 
 LOGGER = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ class Executor(base_executor.BaseExecutor):
         files.write_bytes(files.join(blessing.uri, BLESSED_FILE if validation.blessed else NOT_BLESSED_FILE), b"")
 
 
-def read_pictures(folders: Sequence[str], count: int) -> list[Picture]:
+def read_pictures(folders: Sequence[str], count: int) -> list[SampleImage]:
     """The first pictures of a split, as far as can be of different sizes.
 
     Args:
@@ -109,7 +110,7 @@ def read_pictures(folders: Sequence[str], count: int) -> list[Picture]:
     return [_picture(record) for _, _, record in ranked]
 
 
-def _picture(record: bytes) -> Picture:
+def _picture(record: bytes) -> SampleImage:
     feature = tf.train.Example.FromString(record).features.feature
     if features.LABEL_ENCODED not in feature:
         raise ValueError(f"the split {features.EVAL_SPLIT!r} has no labels, so no confusion can be counted on it")
@@ -117,12 +118,12 @@ def _picture(record: bytes) -> Picture:
     (encoded,) = feature[features.IMAGE_ENCODED].bytes_list.value
     (label,) = feature[features.LABEL_ENCODED].bytes_list.value
     height, width = (feature[key].int64_list.value[0] for key in (features.IMAGE_HEIGHT, features.IMAGE_WIDTH))
-    return Picture(picture_id.decode(), record, encoded, (height, width), np.asarray(Image.open(BytesIO(label))))
+    return SampleImage(picture_id.decode(), record, encoded, (height, width), np.asarray(Image.open(BytesIO(label))))
 
 
 def validate(
-    model: str, pictures: Sequence[Picture], limits: Limits, program: Path = Path(probe.__file__)
-) -> Validation:
+    model: str, pictures: Sequence[SampleImage], limits: Limits, program: Path = Path(probe.__file__)
+) -> InfraValidationResult:
     """Tries out a model.
 
     Args:
@@ -134,7 +135,7 @@ def validate(
     labels = read_labels(model)
     if labels is None:
         reason = f"the model does not say what its classes are: {LABELS_FILE} is missing or damaged"
-        return Validation(blessed=False, reason=reason, pictures=len(pictures))
+        return InfraValidationResult(blessed=False, reason=reason, pictures=len(pictures))
     with tempfile.TemporaryDirectory(prefix="infra-validation-") as temporary:
         folder = Path(temporary, "process")
         validation, outputs = _in_a_fresh_process(model, pictures, limits, program, folder)
@@ -151,7 +152,7 @@ def validate(
     return validation
 
 
-def _with(validation: Validation, problems: Sequence[str], **more: Any) -> Validation:
+def _with(validation: InfraValidationResult, problems: Sequence[str], **more: Any) -> InfraValidationResult:
     """The same, not blessed if there are problems."""
     reason = "; ".join(problems[:REASONS_TOLD])
     if len(problems) > REASONS_TOLD:
@@ -160,8 +161,8 @@ def _with(validation: Validation, problems: Sequence[str], **more: Any) -> Valid
 
 
 def _in_a_fresh_process(
-    model: str, pictures: Sequence[Picture], limits: Limits, program: Path, folder: Path
-) -> tuple[Validation, dict[str, np.ndarray]]:
+    model: str, pictures: Sequence[SampleImage], limits: Limits, program: Path, folder: Path
+) -> tuple[InfraValidationResult, dict[str, np.ndarray]]:
     """How the process went, and what the signatures returned if it went well."""
     folder.mkdir()
     request = {"model": str(Path(model).absolute()), "pictures": len(pictures), "calls": CALLS}
@@ -183,7 +184,7 @@ def _in_a_fresh_process(
             reason = f"{_stage(folder)}: {error}"
         if reason:
             LOGGER.info("the process that tried out the model has printed:\n%s", process.output[-10_000:])
-    validation = Validation(
+    validation = InfraValidationResult(
         blessed=reason is None,
         reason=reason,
         pictures=len(pictures),
@@ -207,12 +208,12 @@ def _stage(folder: Path) -> str:
 def _in_a_server(
     binary: str,
     model: str,
-    picture: Picture,
+    picture: SampleImage,
     outputs: dict[str, np.ndarray],
     limits: Limits,
     folder: Path,
-    validation: Validation,
-) -> Validation:
+    validation: InfraValidationResult,
+) -> InfraValidationResult:
     """What becomes of a blessing when TensorFlow Serving is asked about one picture."""
     folder.mkdir()
     try:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from components.infra_validator.limits import POLL_S, LimitedProcess, Limits
-from trainer import features
+from schema import features
 
 BINARY = "tensorflow_model_server"
 

@@ -9,14 +9,9 @@ from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
+from components.artifacts.exports import FormatName
+from components.artifacts.types import ExportedModels
 from components.model_export import executor
-from components.model_export.exports import FormatName
-
-
-class ExportedModels(types.Artifact):
-    """A model in other formats, a folder each, and `exports.json`, which says what became of which."""
-
-    TYPE_NAME = "ExportedModels"
 
 
 class ModelExportSpec(types.ComponentSpec):

@@ -19,14 +19,15 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
+from components.artifacts.exports import METRICS_FILE, ExportedModel, FormatName, write_exports
 from components.model_export import litert, onnx
-from components.model_export.exports import METRICS_FILE, ExportedModel, FormatName, write_exports
-from trainer import features, files
-from trainer.counts import confusion_matrix
-from trainer.metrics import decimal, iou_per_class
+from schema import features
+from trainer.common import files
+from trainer.common.counts import confusion_matrix
+from trainer.common.metrics import decimal, iou_per_class
 
 if TYPE_CHECKING:
-    from trainer.conversion import Canvas, CanvasSegmenter
+    from trainer.serving.conversion import Canvas, CanvasSegmenter
 
 LOGGER = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class Executor(base_executor.BaseExecutor):
             ValueError: the split `eval` has no labelled pictures.
         """
         # Only here: Keras takes seconds, and whoever builds the graph imports this module.
-        from trainer.conversion import read_segmenter
+        from trainer.serving.conversion import read_segmenter
 
         self._log_startup(input_dict, output_dict, exec_properties)
         segmenter = read_segmenter(path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict[MODEL])))

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
-from components.model_export.exports import FormatName
+from components.artifacts.exports import FormatName
 
 if TYPE_CHECKING:
-    from trainer.conversion import Canvas, CanvasSegmenter
+    from trainer.serving.conversion import Canvas, CanvasSegmenter
 
 FILE = "model.tflite"
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.model_export.exports import FormatName
+from components.artifacts.exports import FormatName
 
 if TYPE_CHECKING:
-    from trainer.conversion import Canvas, CanvasSegmenter
+    from trainer.serving.conversion import Canvas, CanvasSegmenter
 
 FILE = "model.onnx"
 PACKAGES = ("onnx", "onnxruntime", "tf2onnx")
@@ -34,7 +34,7 @@ def require_packages() -> None:
     if missing := [name for name in PACKAGES if find_spec(name) is None]:
         raise MissingPackagesError(
             f"the format onnx needs {', '.join(missing)}, which this environment lacks; set it up with "
-            "`tools/make-venv requirements-onnx.txt`, or take onnx out of export.formats"
+            "`tools/make-venv requirements/onnx.txt`, or take onnx out of export.formats"
         )
 
 

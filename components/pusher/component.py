@@ -6,7 +6,7 @@ from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
-from components.model_export.component import ExportedModels
+from components.artifacts.types import ExportedModels
 from components.pusher import executor
 
 

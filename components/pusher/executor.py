@@ -14,14 +14,14 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from components.evaluator.evaluation import read_evaluation
-from components.example_validator.executor import read_statistics
-from components.model_export.exports import PUSHED_FOLDER, read_exports
+from components.artifacts.evaluation import read_evaluation
+from components.artifacts.exports import PUSHED_FOLDER, read_exports
+from components.artifacts.statistics import read_statistics
 from components.pusher.model_card import CARD_JSON, CARD_MARKDOWN, CardFacts, as_markdown, model_card
 from components.pusher.versions import PUSHED_DESTINATION, push
-from trainer import files
-from trainer.history import EFFECTIVE_FILE
-from trainer.labels import Labels, read_labels
+from schema.labels import Labels, read_labels
+from trainer.common import files
+from trainer.common.training_history import EFFECTIVE_FILE
 
 MODEL = "model"
 BLESSING = "model_blessing"

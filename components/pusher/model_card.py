@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from components.evaluator.evaluation import Evaluation, Scores
-from components.model_export.exports import PUSHED_FOLDER, ExportedModel
-from trainer.features import CLASS_PIXELS, MASK, SERVING_SIGNATURE
-from trainer.labels import Labels
-from trainer.metrics import OVERALL_METRICS, boundary_iou_name, decimal, words
-from trainer.section import Section
+from components.artifacts.evaluation import Evaluation, Scores
+from components.artifacts.exports import PUSHED_FOLDER, ExportedModel
+from schema.features import CLASS_PIXELS, MASK, SERVING_SIGNATURE
+from schema.labels import Labels
+from schema.section import Section
+from trainer.common.metrics import OVERALL_METRICS, boundary_iou_name, decimal, words
 
 CARD_JSON = "assets.extra/model_card.json"
 CARD_MARKDOWN = "assets.extra/model_card.md"
@@ -65,7 +65,7 @@ def model_card(
         evaluation: of the model.
         labels: the classes.
         pictures: how many, by split.
-        training: what it was: `trainer.history.EFFECTIVE_FILE`.
+        training: what it was: `trainer.common.training_history.EFFECTIVE_FILE`.
         exports: what became of the other formats that were asked for.
     """
     settings = training.get("settings", {})

@@ -17,8 +17,8 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field, ValidationError
 
-from trainer import files
-from trainer.section import Section
+from schema.section import Section
+from trainer.common import files
 
 SAVED_MODEL_FILE = "saved_model.pb"
 """A version that has it is complete: in an object store it is written last and removed first."""

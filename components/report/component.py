@@ -6,14 +6,8 @@ from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
-from components.model_export.component import ExportedModels
+from components.artifacts.types import ExportedModels, RunReport
 from components.report import executor
-
-
-class RunReport(types.Artifact):
-    """What a run came to: a page to look at, `index.html`."""
-
-    TYPE_NAME = "RunReport"
 
 
 class ReportSpec(types.ComponentSpec):
@@ -69,7 +63,7 @@ class Report(base_component.BaseComponent):
             evaluation: `ModelEvaluation`.
             infra_blessing: `InfraBlessing`.
             configuration_json: the configuration as JSON; `name` is the experiment's.
-            labels_json: `trainer.labels.Labels` as JSON, for the names and colours of the classes.
+            labels_json: `schema.labels.Labels` as JSON, for the names and colours of the classes.
             exports: `ExportedModels`, if there are other formats.
         """
         super().__init__(

@@ -16,21 +16,21 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
+from components.artifacts.evaluation import Evaluation, PictureScores, read_evaluation
+from components.artifacts.exports import read_exports
+from components.artifacts.infra_validation import read_validation
+from components.artifacts.measurements import measurements_on
+from components.artifacts.names import PAGE_FILE
+from components.artifacts.statistics import read_anomalies, read_statistics, sentences
 from components.data_report.page import split_numbers
-from components.evaluator.evaluation import Evaluation, PictureScores, read_evaluation
-from components.example_validator.anomalies import sentences
-from components.example_validator.executor import read_anomalies, read_statistics
-from components.infra_validator.validation import read_validation
-from components.model_export.exports import read_exports
-from components.report.measurements import measurements_on
-from components.report.page import Run, Shown, report_page
-from components.report.pictures import chosen_pictures, draw
+from components.report.example_images import chosen_pictures, draw
+from components.report.page import ReportData, Shown, report_page
 from components.segmentation_example_gen import driver
-from components.segmentation_example_gen.problem_page import PAGE_FILE
-from trainer import features, files
-from trainer.features import EVAL_SPLIT, TEST_SPLIT, TRAIN_SPLIT
-from trainer.history import EFFECTIVE_FILE, HISTORY, History
-from trainer.labels import Labels
+from schema import features
+from schema.features import EVAL_SPLIT, TEST_SPLIT, TRAIN_SPLIT
+from schema.labels import Labels
+from trainer.common import files
+from trainer.common.training_history import EFFECTIVE_FILE, HISTORY, TrainingHistory
 
 LOGGER = logging.getLogger(__name__)
 
@@ -74,14 +74,14 @@ class Executor(base_executor.BaseExecutor):
         training = json.loads(_text(given[MODEL_RUN], EFFECTIVE_FILE) or "{}")
         history = _text(given[MODEL_RUN], HISTORY)
         statistics = read_statistics([given[STATISTICS]]) or {}
-        run = Run(
+        run = ReportData(
             name=configuration["name"],
             written=f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
             evaluation=evaluation,
             validation=read_validation(given[INFRA_BLESSING].uri),
             exports=read_exports(given[EXPORTS].uri) if EXPORTS in given else (),
             labels=labels,
-            history=History.from_json(history) if history else History(),
+            history=TrainingHistory.from_json(history) if history else TrainingHistory(),
             training=training,
             configuration=configuration,
             data={

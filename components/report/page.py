@@ -11,16 +11,15 @@ import numpy as np
 import yaml
 
 from components import pages
-from components.evaluator.evaluation import Evaluation, PictureScores, Scores
-from components.infra_validator.validation import Validation
-from components.model_export.exports import PUSHED_FOLDER, ExportedModel
+from components.artifacts.evaluation import Evaluation, PictureScores, Scores
+from components.artifacts.exports import PUSHED_FOLDER, ExportedModel
+from components.artifacts.infra_validation import InfraValidationResult
+from components.artifacts.measurements import Measurement
 from components.report import curves
-from components.report.measurements import Measurement
-from components.report.pictures import BEST, MIDDLE, WORST, Drawing
-from trainer.features import EVAL_SPLIT, TRAIN_SPLIT
-from trainer.history import History
-from trainer.labels import LabelClass, Labels
-from trainer.metrics import (
+from components.report.example_images import BEST, MIDDLE, WORST, Drawing
+from schema.features import EVAL_SPLIT, TRAIN_SPLIT
+from schema.labels import LabelClass, Labels
+from trainer.common.metrics import (
     BOUNDARY_F_SCORE,
     BOUNDARY_IOU,
     FREQUENCY_WEIGHTED_IOU,
@@ -31,6 +30,7 @@ from trainer.metrics import (
     boundary_iou_name,
     iou_name,
 )
+from trainer.common.training_history import TrainingHistory
 
 if TYPE_CHECKING:
     from components.data_report.page import SplitNumbers
@@ -69,7 +69,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Run:
+class ReportData:
     """What is known of a run."""
 
     name: str
@@ -77,20 +77,20 @@ class Run:
     written: str
     """When the page was made."""
     evaluation: Evaluation
-    validation: Validation
+    validation: InfraValidationResult
     """Whether the model can be served."""
     labels: Labels
-    history: History
+    history: TrainingHistory
     """How training went; empty if nothing was evaluated in it."""
     training: Mapping[str, Any]
-    """What the training was: `trainer.history.EFFECTIVE_FILE`."""
+    """What the training was: `trainer.common.training_history.EFFECTIVE_FILE`."""
     configuration: Mapping[str, Any]
     data: Mapping[str, SplitNumbers] = field(default_factory=dict)
     """Statistics by split."""
     anomalies: Sequence[str] = ()
     """Sentences."""
     pictures: Mapping[str, Sequence[Shown]] = field(default_factory=dict)
-    """By kind: `components.report.pictures`."""
+    """By kind: `components.report.example_images`."""
     lineage: Mapping[str, str] = field(default_factory=dict)
     """What the run was made from."""
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -168,7 +168,7 @@ class Matrix:
     """The confusions that most pixels take part in, of all classes."""
 
 
-def report_page(run: Run) -> str:
+def report_page(run: ReportData) -> str:
     """Draws the page.
 
     Returns:
@@ -217,7 +217,7 @@ def _metrics(evaluation: Evaluation) -> list[Number]:
     return [_number(METRIC_TITLES[metric], metric, *_overall(evaluation)) for metric in OVERALL_METRICS]
 
 
-def _class_rows(run: Run) -> list[ClassRow]:
+def _class_rows(run: ReportData) -> list[ClassRow]:
     scores = _overall(run.evaluation)
     learnt = run.data[TRAIN_SPLIT].classes if TRAIN_SPLIT in run.data else ()
     return [
@@ -275,7 +275,7 @@ def _matrix(evaluation: Evaluation, labels: Labels) -> Matrix:
     )
 
 
-def _curves(history: History) -> list[curves.Curve]:
+def _curves(history: TrainingHistory) -> list[curves.Curve]:
     drawn = (
         curves.curve(
             f"Mean IoU on {EVAL_SPLIT}",

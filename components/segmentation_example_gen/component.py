@@ -6,17 +6,12 @@ from tfx import types
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
+from components.artifacts.types import DataProblems
 from components.segmentation_example_gen import driver, executor
 from components.segmentation_example_gen.sources import Source
 
 DATA = "data"
 PROBLEM_FOLDER = "problem_folder"
-
-
-class DataProblems(types.Artifact):
-    """What was found wrong with the data: `problems.json` and a page to look at, `index.html`."""
-
-    TYPE_NAME = "DataProblems"
 
 
 class SegmentationExampleGenSpec(types.ComponentSpec):
@@ -34,7 +29,7 @@ class SegmentationExampleGenSpec(types.ComponentSpec):
 
 
 class SegmentationExampleGen(base_beam_component.BaseBeamComponent):
-    """Ingests pictures and masks into TFRecords of tf.Examples, with the keys of `trainer.features`.
+    """Ingests pictures and masks into TFRecords of tf.Examples, with the keys of `schema.features`.
 
     JPEGs and PNGs are kept byte by byte; masks of whatever kind become one-channel PNGs of class indices. It runs again
     whenever a list, a picture or a mask that is read has changed, or a new span is there.

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from components.artifacts.problems import DataError, Problem
 from components.segmentation_example_gen.pairs import Pair
-from components.segmentation_example_gen.problems import DataError, Problem
 from components.segmentation_example_gen.sources.source import SPAN, Source
-from trainer import files
-from trainer.features import EVAL_SPLIT, TRAIN_SPLIT
+from schema.features import EVAL_SPLIT, TRAIN_SPLIT
+from trainer.common import files
 
 
 @dataclass
@@ -152,3 +153,24 @@ def _share(picture_id: str, seed: int) -> float:
     """A number in [0, 1) that depends on the id and the seed alone."""
     digest = hashlib.blake2b(f"{seed} {picture_id}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
+
+
+def quarantine(dataset: DataSet, problems: list[Problem], allowed: float) -> None:
+    """Decides whether the pairs with problems may be left out.
+
+    Args:
+        dataset: the pairs that were read.
+        problems: of pairs, and of entries of lists that have come to no pair.
+        allowed: the largest share of them.
+
+    Raises:
+        DataError: they may not, with all the problems.
+    """
+    read = {(split, pair.id) for split, pairs in dataset.splits.items() for pair in pairs}
+    bad = {problem.entry for problem in problems}
+    if len(bad) > allowed * len(read | bad):
+        policy = f"{len(bad)} of {len(read | bad)} pairs are not sound, and a share of {allowed:g} is allowed"
+        raise DataError(*problems, *([Problem("data.max_quarantined", policy)] if allowed else []))
+    left = Counter(split for split, _ in read - bad)
+    if empty := [split for split in dataset.splits if not left[split]]:
+        raise DataError(*problems, Problem(f"data.splits.{empty[0]}", "no sound pair is left in it"))

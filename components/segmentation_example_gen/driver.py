@@ -10,16 +10,13 @@ from tfx.orchestration.portable import base_driver as portable_base_driver
 from tfx.orchestration.portable import data_types
 from tfx.proto.orchestration import driver_output_pb2
 
+from components.artifacts.names import FINGERPRINT, SPANS
 from components.segmentation_example_gen.dataset import read_dataset
 from components.segmentation_example_gen.pairs import fingerprint
 from components.segmentation_example_gen.sources import DATA
 
 EXAMPLES = "examples"
 SPAN = "span"
-FINGERPRINT = "input_fingerprint"
-"""Execution property, and custom property of the examples; both names are TFX's."""
-SPANS = "spans"
-"""Custom property of the examples: the numbers of all their spans, separated by commas."""
 
 
 class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):

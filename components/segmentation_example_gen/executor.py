@@ -20,17 +20,17 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
+from components.artifacts.names import FINGERPRINT
+from components.artifacts.problems import DataError, Problem
 from components.segmentation_example_gen import problem_page
-from components.segmentation_example_gen.dataset import read_dataset
-from components.segmentation_example_gen.driver import EXAMPLES, FINGERPRINT
+from components.segmentation_example_gen.dataset import quarantine, read_dataset
+from components.segmentation_example_gen.driver import EXAMPLES
 from components.segmentation_example_gen.pairs import Pair, Sample, problems_of, read_pair
-from components.segmentation_example_gen.problems import DataError, Problem
-from components.segmentation_example_gen.quarantine import quarantine
 from components.segmentation_example_gen.sources import DATA
 from components.tf_example import to_tf_example
-from trainer import features
-from trainer.files import name
-from trainer.labels import IGNORE_LABEL, Labels
+from schema import features
+from schema.labels import IGNORE_LABEL, Labels
+from trainer.common.files import name
 
 PROBLEMS = "problems"
 PAYLOAD_FORMAT = "payload_format"
@@ -124,7 +124,7 @@ def write_shard(shard: Shard, labels: Labels) -> Iterator[Problem]:
 
 
 def to_example(pair: Pair, sample: Sample, labels: Labels) -> tf.train.Example:
-    """A sound pair as a tf.Example with the keys of `trainer.features`."""
+    """A sound pair as a tf.Example with the keys of `schema.features`."""
     picture = sample.picture
     values: dict[str, Any] = {
         features.IMAGE_ENCODED: picture.encoded,

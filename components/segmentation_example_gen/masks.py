@@ -9,10 +9,10 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from components.segmentation_example_gen.pictures import open_image, png_bit_depth, without_alpha
-from components.segmentation_example_gen.problems import refusal
-from trainer.features import MAX_PIXELS
-from trainer.labels import IGNORE_LABEL, Labels
+from components.artifacts.problems import refusal
+from components.segmentation_example_gen.images import open_image, png_bit_depth, without_alpha
+from schema.features import MAX_PIXELS
+from schema.labels import IGNORE_LABEL, Labels
 
 OUTSIDE = 1.0
 """Pixels by which a polygon's corner may lie outside the picture: COCO's own are rounded outwards."""

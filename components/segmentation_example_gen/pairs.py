@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from components.artifacts.problems import DataError, Problem, refusal
+from components.segmentation_example_gen.images import ImageFile, read_picture
 from components.segmentation_example_gen.masks import Mask
-from components.segmentation_example_gen.pictures import Picture, read_picture
-from components.segmentation_example_gen.problems import DataError, Problem, refusal
-from trainer.files import fingerprints
-from trainer.labels import Labels
+from schema.labels import Labels
+from trainer.common.files import fingerprints
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Pair:
 class Sample:
     """A pair that has been read and found sound."""
 
-    picture: Picture
+    picture: ImageFile
     mask: np.ndarray | None
     """uint8[H, W], class indices, `IGNORE_LABEL` where ignored."""
 

@@ -14,14 +14,14 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
 from components import pages
+from components.artifacts.names import PAGE_FILE
+from components.artifacts.problems import Problem
 from components.segmentation_example_gen.dataset import DataSet
-from components.segmentation_example_gen.problems import Problem
-from trainer import files
-from trainer.features import MAX_PIXELS
-from trainer.labels import VOC_PALETTE
+from schema.features import MAX_PIXELS
+from schema.labels import VOC_PALETTE
+from trainer.common import files
 
 PROBLEMS_FILE = "problems.json"
-PAGE_FILE = "index.html"
 MAX_PICTURED = 200
 """Pairs with thumbnails: some 10 kB each in the page."""
 THUMBNAIL_SIZE = 160

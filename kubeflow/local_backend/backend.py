@@ -31,7 +31,7 @@ from kubeflow.package import Package
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pipeline.local import Reporter
+    from pipeline.runs.local import Reporter
 
 LOG_LINES = 20
 """How much of a failed task's log stands in the error."""

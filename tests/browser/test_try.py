@@ -13,8 +13,8 @@ import pytest
 from chromium import DESKTOP, Page, browser, needs_chromium
 from PIL import Image
 
-from trainer import features
-from trainer.labels import LABELS_FILE, Labels
+from schema import features
+from schema.labels import LABELS_FILE, Labels
 
 pytestmark = [pytest.mark.slow, needs_chromium]
 

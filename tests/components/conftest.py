@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from components.curated_schema.schema import schema_for
+from components.segmentation_example_gen.images import ImageFile
 from components.segmentation_example_gen.pairs import Pair, Sample
-from components.segmentation_example_gen.pictures import Picture
-from trainer.labels import Labels
+from schema.labels import Labels
 
 LABELS = Labels.model_validate({"classes": ["background", "cat", "dog"]})
 
@@ -36,7 +36,7 @@ def statistics_of(tmp_path_factory: pytest.TempPathFactory) -> Callable:
         file = tmp_path_factory.mktemp("examples") / "data.tfrecord"
         with tf.io.TFRecordWriter(str(file)) as writer:
             for number, mask in enumerate(masks):
-                sample = Sample(Picture(b"a picture", "jpeg", *size, 3), mask)
+                sample = Sample(ImageFile(b"a picture", "jpeg", *size, 3), mask)
                 writer.write(to_example(Pair(str(number), f"{number}.jpg", None), sample, LABELS).SerializeToString())
         return generate_statistics_from_tfrecord(
             str(file),

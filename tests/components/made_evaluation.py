@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from components.evaluator.evaluation import Check, Evaluation, ModelEvaluation, Scores, Slice
-from components.model_export.exports import ExportedModel
-from trainer.labels import Labels
-from trainer.metrics import OVERALL_METRICS, iou_name, metric_names
+from components.artifacts.evaluation import Check, Evaluation, ModelEvaluation, Scores, Slice
+from components.artifacts.exports import ExportedModel
+from schema.labels import Labels
+from trainer.common.metrics import OVERALL_METRICS, iou_name, metric_names
 
 
 def scores_of(labels: Labels, pictures: int, ious: tuple[float | None, ...], mean_iou: float = 0.7) -> Scores:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.config import load_config
+from pipeline.config.loading import load_config
 
 CONFIG = """
 name: service
@@ -15,7 +15,7 @@ train: {init_from: none}
 
 @pytest.mark.slow
 def test_the_steps_that_process_data_run_on_a_job_service(devkit_root, tmp_path, job_service, silent):
-    from pipeline import local
+    from pipeline.runs import local
 
     address, log = job_service
     file = tmp_path / "service.yaml"

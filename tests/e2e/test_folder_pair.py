@@ -11,8 +11,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pipeline.config import load_config
-from trainer import features
+from pipeline.config.loading import load_config
+from schema import features
 
 CONFIG = """
 name: own
@@ -47,7 +47,7 @@ def make_folders(devkit: Path, root: Path) -> None:
 
 @pytest.mark.slow
 def test_a_run_on_a_folder_pair(silent, devkit_root, tmp_path):
-    from pipeline import local
+    from pipeline.runs import local
 
     make_folders(devkit_root, tmp_path / "data")
     (tmp_path / "own.yaml").write_text(CONFIG)

@@ -18,13 +18,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.bulk_inferrer.outputs import MASK_FILES
-from components.model_export.exports import PUSHED_FOLDER
-from pipeline.config import Config, load_config
-from pipeline.results import RunResult
-from pipeline.saved_model import open_model
-from pipeline.synthetic_voc import write_devkit
-from trainer.labels import VOC2012
+from components.artifacts.exports import PUSHED_FOLDER
+from components.bulk_inferrer.inference import MASK_FILES
+from pipeline.config.config import Config
+from pipeline.config.loading import load_config
+from pipeline.datasets.synthetic_voc import write_devkit
+from pipeline.inference.saved_model import open_model
+from pipeline.runs.results import RunResult
+from schema.labels import VOC2012
 
 CONFIG = """
 name: e2e
@@ -79,7 +80,7 @@ class Story:
         return load_config(self.config_file, overrides=overrides, data=self.data, output=self.output)
 
     def run(self, *overrides: str) -> tuple[RunResult, Recorder]:
-        from pipeline import local
+        from pipeline.runs import local
 
         recorder = Recorder()
         return local.run(self.config(*overrides), recorder), recorder
@@ -111,7 +112,7 @@ def wait_for_training(story: Story, process: subprocess.Popen) -> None:
     earlier = set((story.output / "logs").glob("*.log"))
     while process.poll() is None:
         for log in set((story.output / "logs").glob("*.log")) - earlier:
-            if "trainer.progress: step" in log.read_text(errors="replace"):
+            if "trainer.training.progress: step" in log.read_text(errors="replace"):
                 return
         time.sleep(0.1)
     pytest.fail(f"the run ended before it trained: {process.stderr.read()}")
@@ -288,7 +289,7 @@ def test_no_masks_are_predicted_by_a_model_that_is_not_blessed(story, first):
 
 
 def test_a_failing_step_is_named_with_its_own_error(story, tmp_path):
-    from pipeline import local
+    from pipeline.runs import local
 
     weights = tmp_path / "broken.weights.h5"
     weights.write_text("no weights")
@@ -319,7 +320,8 @@ def test_a_span_with_other_data_stops_before_training(story, first):
     for number in range(1, 17):
         Image.new("L", (90, 4), 7).save(root / "SegmentationClass" / f"2012_{number:06d}.png")
         Image.new("RGB", (90, 4)).save(root / "JPEGImages" / f"2012_{number:06d}.jpg")
-    from pipeline import cli, local
+    from pipeline.commands import main
+    from pipeline.runs import local
 
     config, steps = story.config("validation.stop_on_anomalies=true"), Recorder()
     with pytest.raises(local.StepFailedError) as error:
@@ -328,7 +330,7 @@ def test_a_span_with_other_data_stops_before_training(story, first):
     assert "DataReport" in steps.worked
     assert "Transform" not in steps.worked
 
-    told = str(cli._step_failure(error.value, config))
+    told = str(main._step_failure(error.value, config))
     assert "train: image/aspect_ratio: Unexpectedly high value" in told
     page = Path(told.split("The page of the data: ")[1])
     assert "image/aspect_ratio" in page.read_text()

@@ -9,7 +9,7 @@ import shutil
 
 import pytest
 
-from pipeline.config import load_config
+from pipeline.config.loading import load_config
 
 PICTURES = 20
 CONFIG = """
@@ -25,7 +25,7 @@ data: {splits: {train: {list: memorised}, eval: {list: memorised}}}
 
 @pytest.mark.slow
 def test_twenty_pictures_are_learnt_by_heart(real_devkit, silent, tmp_path):
-    from pipeline import local
+    from pipeline.runs import local
 
     devkit = tmp_path / "VOC2012"
     lists = devkit / "ImageSets" / "Segmentation"

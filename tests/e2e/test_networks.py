@@ -14,9 +14,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pipeline.config import load_config
-from pipeline.results import RunResult
-from trainer.labels import VOC2012
+from pipeline.config.loading import load_config
+from pipeline.runs.results import RunResult
+from schema.labels import VOC2012
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +31,7 @@ SMALL = (
 @pytest.fixture
 def run(silent) -> Callable[..., RunResult]:
     """Runs a configuration, and lets the model that was pushed segment a picture."""
-    from pipeline import local
+    from pipeline.runs import local
 
     def run(file: Path, devkit: Path, output: Path, *overrides: str) -> RunResult:
         config = load_config(

@@ -12,14 +12,14 @@ import tensorflow as tf
 from PIL import Image
 from typer.testing import CliRunner
 
-from pipeline.config import load_config
-from trainer.labels import IGNORE_LABEL, VOC2012
+from pipeline.config.loading import load_config
+from schema.labels import IGNORE_LABEL, VOC2012
 
 PROJECT = Path(__file__).parents[2]
 
 
 def test_a_run_on_real_pictures(real_devkit, silent, tmp_path):
-    from pipeline import local
+    from pipeline.runs import local
 
     overrides = [
         *("nn_arch.image_size=129", "hps.steps=2", "hps.batch_size=2", "train.init_from=none", "eval.min_mean_iou=0"),
@@ -60,7 +60,8 @@ CLASSES = len(VOC2012.classes)
 
 @pytest.mark.slow
 def test_a_second_run_that_is_worse_is_refused_and_the_numbers_are_those_of_numpy(real_devkit, silent, tmp_path):
-    from pipeline import cli, local
+    from pipeline.commands import main
+    from pipeline.runs import local
 
     file = tmp_path / "learnt.yaml"
     file.write_text(LEARNT)
@@ -79,7 +80,7 @@ def test_a_second_run_that_is_worse_is_refused_and_the_numbers_are_those_of_nump
     assert second.evaluation.baseline_mean_iou == first.evaluation.mean_iou
 
     def deeplab(*arguments: object) -> str:
-        done = CliRunner().invoke(cli.app, list(map(str, arguments)))
+        done = CliRunner().invoke(main.app, list(map(str, arguments)))
         assert done.exit_code == 0, done.output
         return done.output
 

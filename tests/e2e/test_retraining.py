@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import Config, load_config
+from pipeline.config.config import Config
+from pipeline.config.loading import load_config
 from pipeline.cron import Cron
-from pipeline.results import RunResult
-from pipeline.retraining import retrain
-from pipeline.synthetic_voc import write_devkit
+from pipeline.datasets.synthetic_voc import write_devkit
+from pipeline.runs.results import RunResult
+from pipeline.runs.retraining import retrain
 
 pytestmark = pytest.mark.slow
 
@@ -102,7 +103,7 @@ class Story:
 
 
 def on_this_machine(config: Config, week: Week) -> RunResult | None:
-    from pipeline import local
+    from pipeline.runs import local
 
     return local.run(config, week)
 

@@ -67,7 +67,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def settings(stub: Any, request: pytest.FixtureRequest) -> Any:
     """Of the stand-in. Only where an answer is to come too late is it waited for less than a slow machine needs."""
-    from pipeline.kubeflow_section import Kubeflow
+    from pipeline.config.kubeflow import Kubeflow
 
     late = "late" in getattr(getattr(request.node, "callspec", None), "params", {}).values()
     return Kubeflow(endpoint=stub.url, root="gs://bucket/pipelines", request_timeout=0.4 if late else 20)

@@ -21,8 +21,9 @@ from kubeflow import entrypoint
 from kubeflow.compiler import compile_pipeline, quantity
 from kubeflow.entrypoint import steps_code
 from kubeflow.package import Package, PackageError
-from pipeline.code import code_of
-from pipeline.config import ConfigError, load_config
+from pipeline.config.config import ConfigError
+from pipeline.config.loading import load_config
+from pipeline.pipeline import code_of
 
 CONFIG = Path(__file__).with_name("kubeflow.yaml")
 GOLDEN = Path(__file__).with_name("golden.yaml")

@@ -11,12 +11,12 @@ from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2 as spec
 from tfx.dsl.components.base import base_executor
 
-from components.report.measurements import Measurement
-from components.run_record.record import Record, write_record
+from components.artifacts.measurements import Measurement
 from components.segmentation_example_gen.sources import VocData
 from kubeflow import entrypoint
 from kubeflow.entrypoint import Component, EntrypointError
 from kubeflow.launcher_paths import LOCAL_ROOT, local_path
+from kubeflow.run_record.record import Record, write_record
 
 ROOT = "minio://mlpipeline/v2/demo/run/step/1"
 EXAMPLE_GEN = Component(
@@ -27,7 +27,7 @@ EXAMPLE_GEN = Component(
     inputs={},
     outputs={
         "examples": "tfx.types.standard_artifacts.Examples",
-        "problems": "components.segmentation_example_gen.component.DataProblems",
+        "problems": "components.artifacts.types.DataProblems",
     },
     integers=(),
     output_parameters={"new_data": ("examples", "new_data")},
@@ -235,7 +235,7 @@ def test_data_that_the_last_run_has_learnt_from_are_not_ingested_again(spans, la
 PREVIOUS_RUN = Component(
     step="PreviousRun",
     code="",
-    executor="components.run_record.executor.PreviousRunExecutor",
+    executor="kubeflow.run_record.executor.PreviousRunExecutor",
     driver=None,
     inputs={},
     outputs={

@@ -6,9 +6,9 @@ import socket
 import pytest
 import stub_kfp
 
-from kubeflow.connection import RequestError, connect
-from kubeflow.submit import upload
-from pipeline.config import ConfigError
+from kubeflow.client.connection import RequestError, connect
+from kubeflow.client.submit import upload
+from pipeline.config.config import ConfigError
 
 
 def at(settings, endpoint):

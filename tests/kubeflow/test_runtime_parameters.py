@@ -7,7 +7,7 @@ import json
 import pytest
 
 from kubeflow.runtime_parameters import apply, check, what_is_learnt_from
-from pipeline.config import ConfigError
+from pipeline.config.config import ConfigError
 
 
 def source(runtime: dict, **data: object) -> dict:

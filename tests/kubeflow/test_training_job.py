@@ -15,9 +15,10 @@ from kubeflow import training_job_command
 from kubeflow.training_job import job_name, training_job
 from kubeflow.training_worker import main as worker
 from kubeflow.training_worker import train
-from pipeline.config import Config, ConfigError, load_config
-from trainer.checkpoints import FINISHED, TrainingFolder
+from pipeline.config.config import Config, ConfigError
+from pipeline.config.loading import load_config
 from trainer.settings import TrainerSettings
+from trainer.training.checkpoints import FINISHED, TrainingFolder
 
 PLACES = {"examples": "s3://data/examples", "transform_graph": "s3://data/graph", "output": "s3://data/model"}
 STEP = """

@@ -6,7 +6,7 @@ from datetime import datetime
 import pytest
 import stub_kfp
 
-from pipeline.config import ConfigError
+from pipeline.config.config import ConfigError
 from pipeline.cron import Cron
 
 FRIDAY = datetime(2026, 1, 2, 12, 30)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.config import load_config
+from pipeline.config.loading import load_config
 from pipeline.pipeline import create_pipeline
 
 DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"

@@ -16,23 +16,24 @@ from tensorflow_model_analysis import constants
 
 from components.evaluator.counting import CountPixels, Models
 from components.segmentation_example_gen.executor import to_example
+from components.segmentation_example_gen.images import ImageFile
 from components.segmentation_example_gen.pairs import Pair, Sample
-from components.segmentation_example_gen.pictures import Picture
-from pipeline.picture_arguments import choose
-from pipeline.predict import predict
-from pipeline.saved_model import open_model
-from pipeline.synthetic_voc import draw_pair
-from trainer import features, signatures
-from trainer.augmentation import normalised
-from trainer.input import evaluation_batches
-from trainer.labels import IGNORE_LABEL, VOC2012
-from trainer.largest_class import largest_class
+from pipeline.datasets.synthetic_voc import draw_pair
+from pipeline.inference.image_arguments import choose
+from pipeline.inference.predict import predict
+from pipeline.inference.saved_model import open_model
+from schema import features
+from schema.labels import IGNORE_LABEL, VOC2012
+from trainer.data.augmentation import normalised
+from trainer.data.input import evaluation_batches
 from trainer.model.backbones import BACKBONES
 from trainer.model.deeplabv3plus import deeplabv3plus
 from trainer.model.folding import folded
+from trainer.model.tensorflow_kernels import with_tensorflow_kernels
+from trainer.serving import signatures
+from trainer.serving.argmax import largest_class
 from trainer.settings import Hps, NNArch
-from trainer.tensorflow_kernels import with_tensorflow_kernels
-from trainer.validation import Validation
+from trainer.training.validation import Validation
 
 SIZES = ((65, 65), (40, 31), (33, 64), (171, 122), (99, 150), (301, 67))
 """Width and height, pixels, where the canvas has 65: as large, smaller and larger, landscape and portrait, odd."""
@@ -49,7 +50,7 @@ def samples() -> list[Sample]:
         encoded = io.BytesIO()
         picture.resize((width, height)).save(encoded, "JPEG", quality=90)
         mask = np.asarray(label.resize((width, height), Image.Resampling.NEAREST))
-        made.append(Sample(Picture(encoded.getvalue(), "jpeg", width, height, 3), mask))
+        made.append(Sample(ImageFile(encoded.getvalue(), "jpeg", width, height, 3), mask))
     return made
 
 

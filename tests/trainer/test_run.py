@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from trainer.checkpoints import TENSORBOARD
-from trainer.history import EFFECTIVE_FILE, HISTORY
-from trainer.input import evaluation_batches
-from trainer.labels import VOC2012
-from trainer.metrics import iou_per_class, number
+from schema.labels import VOC2012
+from trainer.common.metrics import iou_per_class, number
+from trainer.common.training_history import EFFECTIVE_FILE, HISTORY
+from trainer.data.input import evaluation_batches
 from trainer.model.backbones import MINUS_ONE_TO_ONE
 from trainer.model.deeplabv3plus import deeplabv3plus
+from trainer.model.tensorflow_kernels import with_tensorflow_kernels
 from trainer.model.weights import WeightsError, transfer
 from trainer.run import KERAS_FILE, run_fn
+from trainer.serving.signatures import read_weights
 from trainer.settings import Augmentation, Hps, NNArch, Train, TrainerSettings
-from trainer.signatures import read_weights
-from trainer.tensorflow_kernels import with_tensorflow_kernels
-from trainer.validation import Validation
+from trainer.training.checkpoints import TENSORBOARD
+from trainer.training.validation import Validation
 
 
 def arch_of(reduction_size: int = 8) -> NNArch:
@@ -70,7 +70,7 @@ def kernels(folder: Path) -> list[np.ndarray]:
 
 
 def test_a_warm_start_goes_on_from_the_last_models_weights_by_a_schedule_of_its_own(transformed, tmp_path, caplog):
-    caplog.set_level(logging.INFO, logger="trainer.progress")
+    caplog.set_level(logging.INFO, logger="trainer.training.progress")
     first = run(transformed, tmp_path / "first")
     assert steps_told_of(caplog) == {1}
     # The learning rate of warm starts moves nothing, and so shows what was started from.

@@ -20,11 +20,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer import losses, run
-from trainer.input import training_batches
-from trainer.labels import IGNORE_LABEL, VOC2012
+from schema.labels import IGNORE_LABEL, VOC2012
+from trainer import run
+from trainer.data.input import training_batches
 from trainer.run import KERAS_FILE
 from trainer.settings import Augmentation, Hps, LossTerm, NNArch, Train, TrainerSettings
+from trainer.training import losses
 
 CLASSES = 5
 STEPS = 3

@@ -10,13 +10,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from components.artifacts.problems import DataError, Problem
 from components.segmentation_example_gen.masks import PngMask
 from components.segmentation_example_gen.pairs import Listing, Pair
-from components.segmentation_example_gen.problems import DataError, Problem
 from components.segmentation_example_gen.sources.source import Source, folder_of, not_utf8
-from trainer import files
-from trainer.labels import Labels, NamedLabels, label_set
-from trainer.section import Section
+from schema.labels import Labels, NamedLabels, label_set
+from schema.section import Section
+from trainer.common import files
 
 IMAGES = "leftImg8bit"
 WANTED = "Cityscapes has leftImg8bit and gtFine (or gtCoarse), with folders of splits and cities in them"

@@ -15,14 +15,14 @@ from typing import Any, Literal, NotRequired
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
+from components.artifacts.problems import DataError, Problem
 from components.segmentation_example_gen.masks import InstanceMask, PanopticMask
 from components.segmentation_example_gen.pairs import Listing, Pair
-from components.segmentation_example_gen.problems import DataError, Problem
 from components.segmentation_example_gen.sources.source import FolderInside, Source, folder_of, leads_outside, text_of
-from trainer import files
-from trainer.features import MAX_PIXELS
-from trainer.labels import IGNORE_LABEL, Labels, NamedLabels, label_set
-from trainer.section import Section
+from schema.features import MAX_PIXELS
+from schema.labels import IGNORE_LABEL, Labels, NamedLabels, label_set
+from schema.section import Section
+from trainer.common import files
 
 WANTED = "data.splits names the folder of the pictures and the JSON file of each split"
 

@@ -11,10 +11,10 @@ from typing import Literal
 
 from pydantic import model_validator
 
+from components.artifacts.problems import DataError, Problem
+from components.segmentation_example_gen.images import SUFFIXES
 from components.segmentation_example_gen.masks import PngMask
 from components.segmentation_example_gen.pairs import Listing, Pair
-from components.segmentation_example_gen.pictures import SUFFIXES
-from components.segmentation_example_gen.problems import DataError, Problem
 from components.segmentation_example_gen.sources.source import (
     FolderInside,
     Source,
@@ -23,8 +23,8 @@ from components.segmentation_example_gen.sources.source import (
     not_utf8,
     text_of,
 )
-from trainer import files
-from trainer.section import Section
+from schema.section import Section
+from trainer.common import files
 
 
 class FolderSplit(Section):

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from components.artifacts.problems import DataError, Problem
 from components.segmentation_example_gen.pairs import Listing
-from components.segmentation_example_gen.problems import DataError, Problem
-from trainer import files
-from trainer.features import EVAL_SPLIT, TEST_SPLIT, TRAIN_SPLIT
-from trainer.labels import VOC2012, NamedLabels
-from trainer.section import Integer, Number, Positive, Section
+from schema.features import EVAL_SPLIT, TEST_SPLIT, TRAIN_SPLIT
+from schema.labels import VOC2012, NamedLabels
+from schema.section import Integer, Number, Positive, Section
+from trainer.common import files
 
 SPAN = "{SPAN}"
 

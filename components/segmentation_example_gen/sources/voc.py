@@ -11,12 +11,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from components.artifacts.problems import DataError, Problem
 from components.segmentation_example_gen.masks import PngMask
 from components.segmentation_example_gen.pairs import Listing, Pair
-from components.segmentation_example_gen.problems import DataError, Problem
 from components.segmentation_example_gen.sources.source import Source, folder_of, ids_in, text_of
-from trainer import files
-from trainer.section import Section
+from schema.section import Section
+from trainer.common import files
 
 IMAGE_FOLDER = "JPEGImages"
 LIST_FOLDER = "ImageSets/Segmentation"

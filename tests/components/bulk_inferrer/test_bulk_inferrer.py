@@ -15,14 +15,15 @@ from PIL import Image
 from tfx.dsl.components.base import base_beam_executor
 from tfx.types import artifact_utils, standard_artifacts
 
+from components.artifacts.problems import DataError, Problem
 from components.bulk_inferrer.executor import PREDICTED, WITHOUT_MASK, Executor
-from components.bulk_inferrer.outputs import MASK_FILES, PROBLEMS_FILE
-from components.segmentation_example_gen.problems import DataError, Problem
+from components.bulk_inferrer.inference import MASK_FILES, PROBLEMS_FILE
 from components.shared_model import SharedModel
 from components.tf_example import to_tf_example
-from trainer import features, signatures
-from trainer.labels import LABELS_FILE, VOC2012
+from schema import features
+from schema.labels import LABELS_FILE, VOC2012
 from trainer.model.backbones import MINUS_ONE_TO_ONE
+from trainer.serving import signatures
 
 NUM_CLASSES = 21
 

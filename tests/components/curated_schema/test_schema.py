@@ -10,8 +10,8 @@ from tfx.types import standard_artifacts
 from components.curated_schema.component import CuratedSchema
 from components.curated_schema.executor import Executor
 from components.curated_schema.schema import UNLABELLED, schema_for
-from trainer import features
-from trainer.labels import VOC2012
+from schema import features
+from schema.labels import VOC2012
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ import re
 
 import pytest
 
+from components.artifacts.problems import Problem
 from components.curated_schema.schema import schema_for
 from components.data_report.page import data_page, split_numbers
 from components.example_validator.anomalies import find_anomalies
-from components.segmentation_example_gen.problems import Problem
-from trainer import features
+from schema import features
 
 CAT, DOG = 1, 2
 

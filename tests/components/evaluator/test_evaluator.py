@@ -15,18 +15,18 @@ from PIL import Image
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import json_utils, proto_utils
 
-from components.evaluator.evaluation import NO_THRESHOLDS, read_evaluation, read_pictures
+from components.artifacts.evaluation import NO_THRESHOLDS, read_evaluation, read_pictures
 from components.evaluator.executor import Executor
 from components.evaluator.inputs import CannotEvaluateError
 from components.segmentation_example_gen import executor as example_gen
 from components.segmentation_example_gen.sources.voc import VocData
+from pipeline.config.sections import Eval
 from pipeline.eval_config import eval_config
-from pipeline.eval_section import Eval
-from trainer import features
-from trainer.counts import boundary_counts, confusion_matrix
-from trainer.labels import IGNORE_LABEL, LABELS_FILE, VOC2012, Labels
-from trainer.metrics import iou_per_class, mean_iou, metric_names
-from trainer.preprocessing import decode_label
+from schema import features
+from schema.labels import IGNORE_LABEL, LABELS_FILE, VOC2012, Labels
+from trainer.common.counts import boundary_counts, confusion_matrix
+from trainer.common.metrics import iou_per_class, mean_iou, metric_names
+from trainer.data.preprocessing import decode_label
 
 CLASSES = len(VOC2012.names)
 

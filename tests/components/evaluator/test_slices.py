@@ -7,7 +7,7 @@ import pytest
 
 from components.evaluator.slices import slices_of
 from components.tf_example import to_tf_example
-from trainer import features
+from schema import features
 
 CLASSES = ("background", "cat", "dog", "sofa")
 

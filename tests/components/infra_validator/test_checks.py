@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.infra_validator.checks import Picture, find_problems, other_mask_problems
-from trainer.labels import IGNORE_LABEL
+from components.infra_validator.checks import SampleImage, find_problems, other_mask_problems
+from schema.labels import IGNORE_LABEL
 
 CLASSES = 3
 SIZES = ((20, 30), (33, 17))
@@ -26,12 +26,12 @@ def masks() -> list[np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def pictures(masks) -> list[Picture]:
+def pictures(masks) -> list[SampleImage]:
     labels = [np.where(mask == 2, 1, mask) for mask in masks]
     for label in labels:
         label[:, :2] = IGNORE_LABEL
     return [
-        Picture(name, b"", b"", label.shape, label.astype(np.uint8))
+        SampleImage(name, b"", b"", label.shape, label.astype(np.uint8))
         for name, label in zip(("first", "second"), labels, strict=True)
     ]
 

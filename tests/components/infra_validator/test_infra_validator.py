@@ -14,16 +14,16 @@ import tensorflow as tf
 from PIL import Image
 from tfx.types import artifact_utils, standard_artifacts
 
+from components.artifacts.infra_validation import read_validation
 from components.infra_validator import probe
 from components.infra_validator.executor import CALLS, Executor, read_pictures, validate
 from components.infra_validator.limits import Limits
-from components.infra_validator.validation import read_validation
 from components.segmentation_example_gen.executor import to_example
+from components.segmentation_example_gen.images import Picture as Source
 from components.segmentation_example_gen.pairs import Pair, Sample
-from components.segmentation_example_gen.pictures import Picture as Source
-from trainer import features
-from trainer.counts import boundary_counts, confusion_matrix
-from trainer.labels import IGNORE_LABEL, LABELS_FILE
+from schema import features
+from schema.labels import IGNORE_LABEL, LABELS_FILE
+from trainer.common.counts import boundary_counts, confusion_matrix
 
 CLASSES = 3
 SIZES = ((40, 30), (40, 30), (17, 33), (25, 25))

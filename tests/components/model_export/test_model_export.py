@@ -15,23 +15,24 @@ import tensorflow as tf
 from PIL import Image
 from tfx.types import artifact_utils, standard_artifacts
 
+from components.artifacts.exports import EXPORTS_FILE, METRICS_FILE, ExportedModel, read_exports
+from components.artifacts.types import ExportedModels
 from components.model_export import litert, onnx
-from components.model_export.component import ExportedModels
 from components.model_export.executor import Canvases, Executor, Gate, export_as
-from components.model_export.exports import EXPORTS_FILE, METRICS_FILE, ExportedModel, read_exports
 from components.segmentation_example_gen.executor import to_example
+from components.segmentation_example_gen.images import ImageFile
 from components.segmentation_example_gen.pairs import Pair, Sample
-from components.segmentation_example_gen.pictures import Picture
-from trainer import features, signatures
-from trainer.augmentation import normalised
-from trainer.conversion import Canvas, CanvasSegmenter, read_segmenter
-from trainer.description import DESCRIPTION_FILE, ModelDescription
-from trainer.labels import IGNORE_LABEL, VOC2012
+from schema import features
+from schema.labels import IGNORE_LABEL, VOC2012
+from trainer.data.augmentation import normalised
+from trainer.data.preprocessing import image_canvas, label_canvas
 from trainer.model.backbones import BACKBONES
 from trainer.model.deeplabv3plus import deeplabv3plus
 from trainer.model.layers import Content, GridPooling, GridUpsampling
 from trainer.model.weights import HEAD, WeightsError
-from trainer.preprocessing import image_canvas, label_canvas
+from trainer.serving import signatures
+from trainer.serving.conversion import Canvas, CanvasSegmenter, read_segmenter
+from trainer.serving.description import DESCRIPTION_FILE, ModelDescription
 from trainer.settings import BackboneName, Hps, NNArch
 
 SIZE = 65
@@ -125,7 +126,7 @@ def examples(pictures, masks, tmp_path_factory):
         with tf.io.TFRecordWriter(f"{artifact.uri}/Split-{split}/data-00000-of-00001") as writer:
             for number, (encoded, mask) in enumerate(zip(pictures, masks, strict=True)):
                 height, width = mask.shape
-                sample = Sample(Picture(encoded, "png", width, height, 3), mask)
+                sample = Sample(ImageFile(encoded, "png", width, height, 3), mask)
                 writer.write(to_example(Pair(str(number), f"{number}.png", None), sample, VOC2012).SerializeToString())
     return artifact
 

@@ -7,9 +7,9 @@ import json
 import pytest
 from made_evaluation import evaluation_of, exports_of
 
-from components.evaluator.evaluation import Evaluation
+from components.artifacts.evaluation import Evaluation
 from components.pusher.model_card import CardFacts, as_markdown, model_card
-from trainer.labels import Labels
+from schema.labels import Labels
 
 LABELS = Labels.model_validate({"classes": ["background", "cat", "dog|wolf"]})
 

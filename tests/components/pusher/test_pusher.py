@@ -1,4 +1,4 @@
-"""The Pusher's executor, into a folder. Into buckets: tests/trainer/test_files.py."""
+"""The Pusher's executor, into a folder. Into buckets: tests/trainer/common/test_files.py."""
 
 import errno
 import json
@@ -8,16 +8,16 @@ import pytest
 from made_evaluation import evaluation_of
 from tfx.types import artifact_utils, standard_artifacts
 
-from components.evaluator.evaluation import EVALUATION_FILE
-from components.example_validator.executor import STATISTICS_FILE
-from components.model_export.component import ExportedModels
-from components.model_export.exports import ExportedModel, write_exports
+from components.artifacts.evaluation import EVALUATION_FILE
+from components.artifacts.exports import ExportedModel, write_exports
+from components.artifacts.statistics import STATISTICS_FILE
+from components.artifacts.types import ExportedModels
 from components.pusher.executor import Executor
 from components.pusher.model_card import CARD_JSON, CARD_MARKDOWN, CardFacts
 from components.pusher.versions import PushError
-from trainer import files
-from trainer.history import EFFECTIVE_FILE
-from trainer.labels import Labels
+from schema.labels import Labels
+from trainer.common import files
+from trainer.common.training_history import EFFECTIVE_FILE
 
 LABELS = Labels.model_validate({"classes": ["background", "cat", "dog"]})
 

@@ -1,4 +1,4 @@
-"""Versions in a folder of this machine. In buckets: tests/trainer/test_files.py."""
+"""Versions in a folder of this machine. In buckets: tests/trainer/common/test_files.py."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pytest
 
 from components.pusher import versions
 from components.pusher.versions import PushError, current_version, push, rollback, rollbacks
-from trainer import files
+from trainer.common import files
 
 SIZES = {"saved_model.pb": 5_000, "variables/variables.index": 300, "variables/variables.data": 200_000}
 """Of a model's files, in bytes."""

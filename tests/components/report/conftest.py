@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.evaluator.evaluation import (
+from components.artifacts.evaluation import (
     PICTURES_FILE,
     Check,
     Evaluation,
@@ -20,21 +20,15 @@ from components.evaluator.evaluation import (
     Scores,
     Slice,
 )
-from components.infra_validator.validation import Validation
-from components.report.measurements import Measurement
-from components.report.page import Run, Shown
-from components.report.pictures import chosen_pictures, draw
-from pipeline.synthetic_voc import draw_pair
-from trainer.history import Evaluation as TrainingEvaluation
-from trainer.history import History
-from trainer.labels import IGNORE_LABEL, VOC2012, Labels
-from trainer.metrics import (
-    iou_per_class,
-    mean_iou,
-    metric_names,
-    metric_values,
-    pixel_accuracy,
-)
+from components.artifacts.infra_validation import InfraValidationResult
+from components.artifacts.measurements import Measurement
+from components.report.example_images import chosen_pictures, draw
+from components.report.page import ReportData, Shown
+from pipeline.datasets.synthetic_voc import draw_pair
+from schema.labels import IGNORE_LABEL, VOC2012, Labels
+from trainer.common.metrics import iou_per_class, mean_iou, metric_names, metric_values, pixel_accuracy
+from trainer.common.training_history import Evaluation as TrainingEvaluation
+from trainer.common.training_history import TrainingHistory
 
 PICTURES = 40
 CLASSES = len(VOC2012.classes)
@@ -79,9 +73,9 @@ def write_scores(folder: Path, scores: Iterator[PictureScores] | list[PictureSco
     (folder / PICTURES_FILE).write_text("".join(f"{line}\n" for line in lines))
 
 
-def history_of(evaluations: int = 10) -> History:
+def history_of(evaluations: int = 10) -> TrainingHistory:
     ious = np.linspace(0.05, 0.62, evaluations) + np.sin(np.arange(evaluations)) * 0.03
-    return History(
+    return TrainingHistory(
         30 * evaluations,
         tuple(
             TrainingEvaluation(30 * (index + 1), float(iou), (None,) * CLASSES, 3 / (index + 1), 0.006 * 0.8**index, 4)
@@ -90,7 +84,7 @@ def history_of(evaluations: int = 10) -> History:
     )
 
 
-def made_up_run(folder: Path) -> Run:
+def made_up_run(folder: Path) -> ReportData:
     """All of it.
 
     Args:
@@ -161,11 +155,13 @@ def made_up_run(folder: Path) -> Run:
         for kind, of_kind in chosen_pictures(str(folder)).items()
     }
     classes = tuple(SimpleNamespace(pictures=20 + index % 5, pixel_share=1 / CLASSES) for index in range(CLASSES))
-    return Run(
+    return ReportData(
         name="example",
         written="2026-01-02 03:04 UTC",
         evaluation=evaluation,
-        validation=Validation(blessed=True, reason=None, pictures=8, seconds={"load": 2.0}, peak_memory_mib=712.4),
+        validation=InfraValidationResult(
+            blessed=True, reason=None, pictures=8, seconds={"load": 2.0}, peak_memory_mib=712.4
+        ),
         labels=VOC2012,
         history=history_of(),
         training={"steps": 300, "pictures": 160, "precision": "float32", "devices": ["cpu:0"], "settings": {"seed": 0}},
@@ -188,7 +184,7 @@ def made_up_run(folder: Path) -> Run:
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def run(tmp_path_factory: pytest.TempPathFactory) -> ReportData:
     """A run whose model is not good enough."""
     return made_up_run(tmp_path_factory.mktemp("scores"))
 

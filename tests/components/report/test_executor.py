@@ -15,8 +15,7 @@ from PIL import Image
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import io_utils
 
-from components.curated_schema.schema import schema_for
-from components.evaluator.evaluation import (
+from components.artifacts.evaluation import (
     EVALUATION_FILE,
     PICTURES_FILE,
     Evaluation,
@@ -24,21 +23,21 @@ from components.evaluator.evaluation import (
     PictureScores,
     Scores,
 )
+from components.artifacts.exports import write_exports
+from components.artifacts.infra_validation import VALIDATION_FILE, InfraValidationResult
+from components.artifacts.measurements import Measurement, mark
+from components.artifacts.statistics import ANOMALIES_FILE, STATISTICS_FILE
+from components.artifacts.types import ExportedModels, RunReport
+from components.curated_schema.schema import schema_for
 from components.example_validator.anomalies import find_anomalies
-from components.example_validator.executor import ANOMALIES_FILE, STATISTICS_FILE
-from components.infra_validator.validation import VALIDATION_FILE, Validation
-from components.model_export.component import ExportedModels
-from components.model_export.exports import write_exports
-from components.report.component import RunReport
 from components.report.executor import Executor
-from components.report.measurements import Measurement, mark
 from components.segmentation_example_gen.executor import to_example
+from components.segmentation_example_gen.images import ImageFile
 from components.segmentation_example_gen.pairs import Pair, Sample
-from components.segmentation_example_gen.pictures import Picture
-from trainer.history import EFFECTIVE_FILE, HISTORY, History
-from trainer.history import Evaluation as TrainingEvaluation
-from trainer.labels import Labels
-from trainer.metrics import metric_names
+from schema.labels import Labels
+from trainer.common.metrics import metric_names
+from trainer.common.training_history import EFFECTIVE_FILE, HISTORY, TrainingHistory
+from trainer.common.training_history import Evaluation as TrainingEvaluation
 
 LABELS = Labels.model_validate({"classes": ["background", "cat", "dog"]})
 CAT, DOG = 1, 2
@@ -69,7 +68,7 @@ def inputs(artifact, masks, statistics_of) -> dict[str, list]:
     folder.mkdir()
     with tf.io.TFRecordWriter(str(folder / "data.tfrecord")) as writer:
         for number, mask in enumerate(masks([CAT, DOG, DOG])):
-            sample = Sample(Picture(jpeg(), "jpeg", 8, 6, 3), mask)
+            sample = Sample(ImageFile(jpeg(), "jpeg", 8, 6, 3), mask)
             writer.write(to_example(Pair(f"p{number}", f"p{number}.jpg", None), sample, LABELS).SerializeToString())
 
     statistics = artifact(standard_artifacts.ExampleStatistics, "statistics")
@@ -89,7 +88,7 @@ def inputs(artifact, masks, statistics_of) -> dict[str, list]:
     model_run = artifact(standard_artifacts.ModelRun, "model_run")
     training = {"settings": {"train": {"init_from": ["imagenet"]}}, "steps": 7, "versions": {"tensorflow": "9.9"}}
     io_utils.write_string_file(f"{model_run.uri}/{EFFECTIVE_FILE}", json.dumps(training))
-    history = History().with_evaluation(TrainingEvaluation(7, 0.25, (None,) * 3, 1.5, 0.01, 2.0))
+    history = TrainingHistory().with_evaluation(TrainingEvaluation(7, 0.25, (None,) * 3, 1.5, 0.01, 2.0))
     io_utils.write_string_file(f"{model_run.uri}/{HISTORY}", history.to_json())
 
     evaluation = artifact(standard_artifacts.ModelEvaluation, "evaluation")
@@ -111,7 +110,7 @@ def inputs(artifact, masks, statistics_of) -> dict[str, list]:
     ]
     Path(evaluation.uri, PICTURES_FILE).write_text("".join(f"{each.model_dump_json()}\n" for each in scores))
     infra_blessing = artifact(standard_artifacts.InfraBlessing, "infra_blessing")
-    refused = Validation(blessed=False, reason="it hangs", pictures=2)
+    refused = InfraValidationResult(blessed=False, reason="it hangs", pictures=2)
     Path(infra_blessing.uri, VALIDATION_FILE).write_text(refused.model_dump_json())
     return {
         "examples": [examples],

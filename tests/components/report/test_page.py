@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from made_evaluation import exports_of
 
-from components.infra_validator.validation import Validation
+from components.artifacts.infra_validation import InfraValidationResult
 from components.report.curves import MAX_POINTS, curve
 from components.report.page import MATRIX_CLASSES, report_page
-from trainer.history import History
-from trainer.labels import Labels
+from schema.labels import Labels
+from trainer.common.training_history import TrainingHistory
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,14 @@ def test_it_is_sound_without_a_baseline_or_thresholds_or_evaluations_in_training
         update={"baseline": None, "not_compared": "there was no good model before", "checks": ()}
     )
     bare = dataclasses.replace(
-        run, evaluation=evaluation, history=History(), training={}, pictures={}, measurements=(), data={}, run_id=""
+        run,
+        evaluation=evaluation,
+        history=TrainingHistory(),
+        training={},
+        pictures={},
+        measurements=(),
+        data={},
+        run_id="",
     )
     text = text_of(report_page(bare))
     assert "no threshold is set" in text
@@ -206,7 +213,7 @@ def test_without_numbers_there_is_no_curve():
 
 
 def test_a_model_that_cannot_be_served_is_not_called_good(run):
-    refused = dataclasses.replace(run, validation=Validation(blessed=False, reason="it hangs", pictures=8))
+    refused = dataclasses.replace(run, validation=InfraValidationResult(blessed=False, reason="it hangs", pictures=8))
     text = text_of(report_page(refused))
     assert ", not servable" in text
     assert "✗ failed servable: it hangs" in text

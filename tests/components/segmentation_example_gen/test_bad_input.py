@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.segmentation_example_gen import pictures
+from components.artifacts.problems import DataError
+from components.segmentation_example_gen import images
 from components.segmentation_example_gen.dataset import read_dataset
 from components.segmentation_example_gen.pairs import check_pair
-from components.segmentation_example_gen.problems import DataError
 from components.segmentation_example_gen.sources import DATA, Source
 
 SIZE = (40, 30)
@@ -231,7 +231,7 @@ def test_a_picture_that_may_not_be_read(voc, monkeypatch):
         raise PermissionError(13, "Permission denied", uri)
 
     # Root, who often runs tests, may read everything.
-    monkeypatch.setattr(pictures, "read_bytes", refuse)
+    monkeypatch.setattr(images, "read_bytes", refuse)
     assert all(
         "cannot be read: Permission denied" in problem for problem in problems_in(DATA.validate_python({"root": voc}))
     )

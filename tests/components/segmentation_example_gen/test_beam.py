@@ -10,11 +10,11 @@ from tfx.orchestration import metadata
 from tfx.orchestration.beam.beam_dag_runner import BeamDagRunner
 from tfx.orchestration.pipeline import Pipeline
 
-import pipeline.local  # noqa: F401  Beam's default runner is set there
+import pipeline.runs.local  # noqa: F401  Beam's default runner is set there
 from components.segmentation_example_gen import executor
 from components.segmentation_example_gen.component import SegmentationExampleGen
 from components.segmentation_example_gen.sources import VocData
-from pipeline.synthetic_voc import write_devkit
+from pipeline.datasets.synthetic_voc import write_devkit
 
 BROKEN = "2012_000003"
 

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.segmentation_example_gen.dataset import read_dataset
+from components.artifacts.problems import DataError, Problem
+from components.segmentation_example_gen.dataset import quarantine, read_dataset
 from components.segmentation_example_gen.pairs import read_pair
-from components.segmentation_example_gen.problems import DataError, Problem
-from components.segmentation_example_gen.quarantine import quarantine
 from components.segmentation_example_gen.sources import DATA, KINDS, Source
-from trainer.labels import IGNORE_LABEL, VOC2012
+from schema.labels import IGNORE_LABEL, VOC2012
 
 
 def data(root: Path | None = None, **values: object) -> Source:

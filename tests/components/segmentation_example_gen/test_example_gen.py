@@ -14,14 +14,14 @@ from tfx.orchestration import metadata
 from tfx.orchestration.beam.beam_dag_runner import BeamDagRunner
 from tfx.orchestration.pipeline import Pipeline
 
-import pipeline.local  # noqa: F401  Beam's default runner is set there
+import pipeline.runs.local  # noqa: F401  Beam's default runner is set there
+from components.artifacts.problems import DataError
 from components.segmentation_example_gen import executor
 from components.segmentation_example_gen.component import SegmentationExampleGen
-from components.segmentation_example_gen.problems import DataError
 from components.segmentation_example_gen.sources import DATA
 from components.segmentation_example_gen.sources.voc import VocData
-from trainer import features
-from trainer.labels import VOC2012
+from schema import features
+from schema.labels import VOC2012
 
 
 class Runs:

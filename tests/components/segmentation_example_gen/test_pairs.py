@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from components.artifacts.problems import DataError, Problem
+from components.segmentation_example_gen.images import read_picture
 from components.segmentation_example_gen.masks import InstanceMask, PanopticMask, PngMask
 from components.segmentation_example_gen.pairs import Pair, fingerprint, read_pair
-from components.segmentation_example_gen.pictures import read_picture
-from components.segmentation_example_gen.problems import DataError, Problem
-from trainer.labels import IGNORE_LABEL, VOC2012, VOC_PALETTE, Labels
+from schema.labels import IGNORE_LABEL, VOC2012, VOC_PALETTE, Labels
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
 INDICES = np.random.default_rng(1).integers(0, 21, (30, 40)).astype(np.uint8)

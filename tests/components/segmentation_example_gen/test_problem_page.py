@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from components.artifacts.problems import Problem
 from components.segmentation_example_gen import problem_page
 from components.segmentation_example_gen.dataset import DataSet
 from components.segmentation_example_gen.masks import PngMask
 from components.segmentation_example_gen.pairs import Pair, check_pair
-from components.segmentation_example_gen.problems import Problem
-from trainer.labels import VOC2012, VOC_PALETTE
+from schema.labels import VOC2012, VOC_PALETTE
 
 
 @pytest.fixture

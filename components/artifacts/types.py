@@ -1,0 +1,29 @@
+"""Artifact types that TFX does not have."""
+
+from __future__ import annotations
+
+from tfx import types
+
+
+class ExportedModels(types.Artifact):
+    """A model in other formats, a folder each, and `exports.json`, which says what became of which."""
+
+    TYPE_NAME = "ExportedModels"
+
+
+class RunReport(types.Artifact):
+    """What a run came to: a page to look at, `index.html`."""
+
+    TYPE_NAME = "RunReport"
+
+
+class DataReportPage(types.Artifact):
+    """What is in the data: a page to look at, `index.html`."""
+
+    TYPE_NAME = "DataReport"
+
+
+class DataProblems(types.Artifact):
+    """What was found wrong with the data: `problems.json` and a page to look at, `index.html`."""
+
+    TYPE_NAME = "DataProblems"

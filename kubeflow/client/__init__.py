@@ -1,0 +1,1 @@
+"""A client of Kubeflow Pipelines: connection, login, submission and schedules."""

@@ -1,0 +1,1 @@
+"""The record of finished runs in the object store, which only Kubeflow needs."""

@@ -1,0 +1,1 @@
+"""The `deeplab` command: one Typer app per file, added together in `main`."""

@@ -1,0 +1,1 @@
+"""A pushed model at work: loading, prediction, evaluation on a data set, and the local page."""

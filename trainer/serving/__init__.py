@@ -1,0 +1,1 @@
+"""What is exported: signatures, the argmax of logits, the network in other formats."""

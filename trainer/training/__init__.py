@@ -1,0 +1,1 @@
+"""Training: the step, optimizer, losses, callbacks, checkpoints, evaluation while training, devices."""
