@@ -154,7 +154,7 @@ def our_lines(folder: Path, size: int, batch: int) -> dict[str, Callable[[], Ite
     from trainer.data.augmentation import augment
     from trainer.data.input import training_batches, training_records
     from trainer.model.backbones import BACKBONES
-    from trainer.model.tensorflow_kernels import in_one_loop
+    from trainer.serving.tensorflow_kernels import in_one_loop
     from trainer.settings import Augmentation, Train
 
     patterns = [str(folder / "examples" / "*")]
@@ -363,7 +363,7 @@ def print_step(size: int, batch: int, rounds: int) -> None:
     from trainer.data.augmentation import DRAWS
     from trainer.model.backbones import BACKBONES
     from trainer.model.deeplabv3plus import deeplabv3plus
-    from trainer.model.tensorflow_kernels import in_one_loop, with_tensorflow_kernels
+    from trainer.serving.tensorflow_kernels import in_one_loop, with_tensorflow_kernels
     from trainer.settings import Augmentation, Hps, NNArch
     from trainer.training.losses import cross_entropy
     from trainer.training.train_step import AugmentedTraining, optimizer

@@ -252,7 +252,7 @@ def our_network(job: Job) -> Any:
     nn_arch = NNArch(image_size=job.size, num_classes=NUM_CLASSES, output_stride=job.output_stride)
     network = deeplabv3plus(job.network, nn_arch, hps)
     if job.backend == "tensorflow" and not job.plain:
-        from trainer.model.tensorflow_kernels import with_tensorflow_kernels
+        from trainer.serving.tensorflow_kernels import with_tensorflow_kernels
 
         network = with_tensorflow_kernels(network)
     if job.work == "inference" and not job.plain:

@@ -360,9 +360,9 @@ def picture(job: Job) -> dict[str, list[dict[str, float]]]:
     from trainer.model.backbones import BACKBONES
     from trainer.model.deeplabv3plus import deeplabv3plus
     from trainer.model.folding import folded
-    from trainer.model.tensorflow_kernels import with_tensorflow_kernels
     from trainer.model.weights import transfer
     from trainer.serving.signatures import read_network
+    from trainer.serving.tensorflow_kernels import with_tensorflow_kernels
 
     description, weights = read_network(job.model)
     network = deeplabv3plus(description.base_model, description.nn_arch)

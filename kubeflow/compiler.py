@@ -22,6 +22,7 @@ from tfx.orchestration.kubeflow.v2 import compiler_utils
 from tfx.orchestration.pipeline import Pipeline
 from tfx.types import Artifact, standard_artifacts
 
+from components.artifacts import names
 from components.artifacts.names import LAST_PUSHED
 from components.segmentation_example_gen import driver
 from kubeflow import entrypoint, runtime_parameters
@@ -177,7 +178,7 @@ OUTPUT_PARAMETERS = {
     EXAMPLE_GEN: {
         entrypoint.NEW_DATA: (driver.EXAMPLES, entrypoint.NEW_DATA),
         LEARNT_FROM: (driver.EXAMPLES, LEARNT_FROM),
-        SPANS: (driver.EXAMPLES, driver.SPANS),
+        SPANS: (driver.EXAMPLES, names.SPANS),
     },
 }
 """By step and name: the output artifact and its custom property that the parameter's value is taken from."""

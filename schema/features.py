@@ -62,3 +62,11 @@ MAX_PIXELS = 100_000_000
 """Of one picture or mask: some 300 MB once decoded. A small file can claim more than any machine holds."""
 MAX_SIDE = 65_535
 """The most that a JPEG can state. A PNG could have rows of millions of pixels, and memory must hold a row at a time."""
+
+
+LABELLED = "LABELLED"
+"""The environment of splits with masks."""
+
+
+UNLABELLED = "UNLABELLED"
+"""The environment of splits without."""

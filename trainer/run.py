@@ -23,10 +23,10 @@ from trainer.common.training_history import EFFECTIVE_FILE, HISTORY, TrainingHis
 from trainer.data.input import TrainingTotals, batch_ids, evaluation_batches, training_batches, training_totals
 from trainer.model.backbones import BACKBONES
 from trainer.model.deeplabv3plus import deeplabv3plus
-from trainer.model.tensorflow_kernels import in_one_loop, with_tensorflow_kernels
 from trainer.model.weights import WeightsError
 from trainer.serving import signatures
 from trainer.serving.description import description_of
+from trainer.serving.tensorflow_kernels import in_one_loop, with_tensorflow_kernels
 from trainer.settings import IMAGENET, TrainerSettings
 from trainer.training import devices, losses
 from trainer.training.callbacks import Interruption, KeepCheckpoints, LazyCallbackList, StepCallback, StopOnDivergence

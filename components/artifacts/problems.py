@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
+
+from trainer.common import files
 
 SHOWN_PROBLEMS = 20
 
@@ -54,3 +57,15 @@ class DataError(ValueError):
 def refusal(where: str, what: str) -> DataError:
     """The error for one problem."""
     return DataError(Problem(where, what))
+
+
+PROBLEMS_FILE = "problems.json"
+
+
+def read_problems(folder: str) -> list[Problem]:
+    """The problems that `write` has put into a folder.
+
+    Raises:
+        OSError: they cannot be read.
+    """
+    return [Problem(**problem) for problem in json.loads(files.read_bytes(files.join(folder, PROBLEMS_FILE)))]

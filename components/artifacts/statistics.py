@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import tensorflow_data_validation as tfdv
-from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
+from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 from tfx import types
 from tfx.types import artifact_utils
 from tfx.utils import io_utils
 
+from schema import features
+from schema.labels import Labels
+
 # TFX's names. What TFX's components call them by is not imported: any module of `tfx.components` brings all of them.
 STATISTICS_FILE = "FeatureStats.pb"
-
-
-ANOMALIES_FILE = "SchemaDiff.pb"
 
 
 def read_statistics(artifacts: list[types.Artifact] | None) -> dict[str, Statistics] | None:
@@ -31,16 +32,6 @@ def read_statistics(artifacts: list[types.Artifact] | None) -> dict[str, Statist
     }
 
 
-def read_anomalies(artifact: types.Artifact) -> dict[str, anomalies_pb2.Anomalies]:
-    """The anomalies of an artifact that `Executor` has filled, by split."""
-    return {
-        split: anomalies_pb2.Anomalies.FromString(
-            Path(artifact_utils.get_split_uri([artifact], split), ANOMALIES_FILE).read_bytes()
-        )
-        for split in artifact_utils.decode_split_names(artifact.split_names)
-    }
-
-
 def read_schema(artifacts: list[types.Artifact]) -> schema_pb2.Schema:
     """The schema of an artifact."""
     return io_utils.SchemaReader().read(io_utils.get_only_uri_in_dir(artifact_utils.get_single_uri(artifacts)))
@@ -49,29 +40,96 @@ def read_schema(artifacts: list[types.Artifact]) -> schema_pb2.Schema:
 Statistics: TypeAlias = statistics_pb2.DatasetFeatureStatisticsList
 
 
-def sentences(anomalies: Mapping[str, anomalies_pb2.Anomalies]) -> list[str]:
-    """Anomalies in words.
-
-    Args:
-        anomalies: by split.
-
-    Returns:
-        One for each, such as `train: image/height: Unexpectedly small value: 0.`
-    """
-    found = []
-    for split, of_split in anomalies.items():
-        infos = {**of_split.anomaly_info}
-        if of_split.HasField("dataset_anomaly_info"):
-            infos["the whole split"] = of_split.dataset_anomaly_info
-        for feature, info in sorted(infos.items()):
-            # One feature may depart in several ways, and the description of the whole then runs them together.
-            for reason in info.reason or [info]:
-                found.append(f"{split}: {feature}: {_in_our_words(reason.description or reason.short_description)}")
-    return found
+HISTOGRAMS = {
+    features.IMAGE_WIDTH: "Width, pixels",
+    features.IMAGE_HEIGHT: "Height, pixels",
+    features.IMAGE_ASPECT_RATIO: "Aspect ratio, width / height",
+    features.LABEL_CLASS_COUNT: "Classes per picture",
+    features.LABEL_VOID_SHARE: "Void, share of a picture's pixels",
+}
+"""The features that are drawn, with their titles."""
 
 
-def _in_our_words(description: str) -> str:
-    # TFDV calls the eval split serving, and the statistics of the run before previous.
-    words = description.strip().replace(" (up to six significant digits)", "")
-    words = words.replace("between training and serving", "between train and eval")
-    return words.replace("between current and previous", "between this run and the one before")
+@dataclass(frozen=True)
+class ClassNumbers:
+    """How much of a class there is in a split."""
+
+    pictures: int
+    """Those with the class."""
+    picture_share: float
+    """Of the split's pictures."""
+    pixel_share: float
+    """Of the split's pixels, void left out."""
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """One bar of a histogram."""
+
+    low: float
+    high: float
+    share: float
+    """Of the pictures."""
+    value: int | None = None
+    """Of a histogram of whole numbers with a bar each: the number, in the middle."""
+
+    @property
+    def name(self) -> str:
+        """What it counts."""
+        return f"{self.low:.4g} to {self.high:.4g}" if self.value is None else str(self.value)
+
+
+@dataclass(frozen=True)
+class SplitNumbers:
+    """What the page says of a split."""
+
+    pictures: int
+    classes: tuple[ClassNumbers, ...]
+    """In the order of the labels; none if the split has no masks."""
+    void_share: float
+    """Of the split's pixels."""
+    histograms: Mapping[str, tuple[Bucket, ...]]
+    """By feature."""
+
+
+def split_numbers(statistics: Statistics, labels: Labels) -> SplitNumbers:
+    """Reads from a split's statistics what the page says of it."""
+    dataset = statistics.datasets[0]
+    by_name = {feature.path.step[0]: feature for feature in dataset.features}
+    pictures = int(dataset.num_examples)
+    histograms = {name: _buckets(by_name[name], pictures) for name in HISTOGRAMS if name in by_name}
+    if features.LABEL_CLASSES not in by_name:
+        return SplitNumbers(pictures, (), 0.0, histograms)
+    counts = [_count_and_sum(by_name.get(features.label_pixels_of(name))) for name in labels.names]
+    pixels = sum(class_pixels for _, class_pixels in counts)
+    _, void_pixels = _count_and_sum(by_name.get(features.LABEL_VOID_PIXELS))
+    classes = tuple(
+        ClassNumbers(with_class, with_class / max(pictures, 1), class_pixels / max(pixels, 1))
+        for with_class, class_pixels in counts
+    )
+    return SplitNumbers(pictures, classes, void_pixels / max(pixels + void_pixels, 1), histograms)
+
+
+def _count_and_sum(feature: statistics_pb2.FeatureNameStatistics | None) -> tuple[int, float]:
+    """In how many pictures a number stands, and the sum of it."""
+    if feature is None:
+        return 0, 0.0
+    values = feature.num_stats.common_stats
+    return int(values.num_non_missing), feature.num_stats.mean * values.tot_num_values
+
+
+def _buckets(feature: statistics_pb2.FeatureNameStatistics, pictures: int) -> tuple[Bucket, ...]:
+    """The histogram of a feature with one value per picture."""
+    if feature.HasField("string_stats"):
+        # A whole number that the schema calls categorical.
+        counts = {int(bucket.label): bucket.sample_count for bucket in feature.string_stats.rank_histogram.buckets}
+        return tuple(
+            Bucket(value - 0.5, value + 0.5, count / pictures, value) for value, count in sorted(counts.items())
+        )
+    return tuple(
+        Bucket(bucket.low_value, bucket.high_value, bucket.sample_count / pictures)
+        for histogram in feature.num_stats.histograms
+        if histogram.type == statistics_pb2.Histogram.STANDARD
+        for bucket in histogram.buckets
+        if math.isfinite(bucket.low_value) and math.isfinite(bucket.high_value) and bucket.sample_count > 0
+    )

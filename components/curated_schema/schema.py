@@ -12,10 +12,6 @@ from schema import features
 from schema.labels import Labels
 
 SCHEMA_FILE = Path(schema.__file__).with_name("schema.pbtxt")
-LABELLED = "LABELLED"
-"""The environment of splits with masks."""
-UNLABELLED = "UNLABELLED"
-"""The environment of splits without."""
 
 
 def schema_for(labels: Labels) -> schema_pb2.Schema:

@@ -8,14 +8,17 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
+from components.artifacts.anomalies import find_anomalies
+from components.artifacts.names import PAGE_FILE
+from components.artifacts.problems import read_problems
 from components.artifacts.statistics import read_schema, read_statistics
 from components.data_report.page import data_page
-from components.example_validator.anomalies import find_anomalies
-from components.example_validator.executor import PREVIOUS_STATISTICS, SCHEMA, STATISTICS
-from components.segmentation_example_gen import problem_page
 from schema.labels import Labels
 from trainer.common import files
 
+STATISTICS = "statistics"
+SCHEMA = "schema"
+PREVIOUS_STATISTICS = "previous_statistics"
 PROBLEMS = "problems"
 LABELS = "labels_json"
 REPORT = "report"
@@ -39,7 +42,7 @@ class Executor(base_executor.BaseExecutor):
             previous=previous,
             anomalies=find_anomalies(statistics, previous, read_schema(input_dict[SCHEMA])),
             labels=Labels.model_validate_json(exec_properties[LABELS]),
-            problems=problem_page.read(artifact_utils.get_single_uri(input_dict[PROBLEMS])),
+            problems=read_problems(artifact_utils.get_single_uri(input_dict[PROBLEMS])),
         )
-        place = files.join(artifact_utils.get_single_uri(output_dict[REPORT]), problem_page.PAGE_FILE)
+        place = files.join(artifact_utils.get_single_uri(output_dict[REPORT]), PAGE_FILE)
         files.write_bytes(place, page.encode())

@@ -10,8 +10,8 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import writer_utils
 
-from components.artifacts.statistics import ANOMALIES_FILE, read_schema, read_statistics, sentences
-from components.example_validator.anomalies import AnomaliesError, find_anomalies
+from components.artifacts.anomalies import ANOMALIES_FILE, AnomaliesError, find_anomalies, sentences
+from components.artifacts.statistics import read_schema, read_statistics
 
 STATISTICS = "statistics"
 SCHEMA = "schema"

@@ -16,16 +16,16 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
+from components.artifacts import names
+from components.artifacts.anomalies import read_anomalies, sentences
 from components.artifacts.evaluation import Evaluation, PictureScores, read_evaluation
 from components.artifacts.exports import read_exports
 from components.artifacts.infra_validation import read_validation
 from components.artifacts.measurements import measurements_on
 from components.artifacts.names import PAGE_FILE
-from components.artifacts.statistics import read_anomalies, read_statistics, sentences
-from components.data_report.page import split_numbers
+from components.artifacts.statistics import read_statistics, split_numbers
 from components.report.example_images import chosen_pictures, draw
 from components.report.page import ReportData, Shown, report_page
-from components.segmentation_example_gen import driver
 from schema import features
 from schema.features import EVAL_SPLIT, TEST_SPLIT, TRAIN_SPLIT
 from schema.labels import Labels
@@ -162,8 +162,8 @@ def _text(artifact: types.Artifact, file: str) -> str | None:
 def _lineage(examples: types.Artifact, evaluation: Evaluation, training: Mapping[str, Any]) -> dict[str, str]:
     start = training.get("settings", {}).get("train", {}).get("init_from") or ["not known"]
     return {
-        "Spans of the data": examples.get_string_custom_property(driver.SPANS) or "the data have none",
-        "Fingerprint of the data": examples.get_string_custom_property(driver.FINGERPRINT) or "not known",
+        "Spans of the data": examples.get_string_custom_property(names.SPANS) or "the data have none",
+        "Fingerprint of the data": examples.get_string_custom_property(names.FINGERPRINT) or "not known",
         "Training started from": start[0],
         "New model": evaluation.candidate.uri,
         "Compared with": evaluation.baseline.uri if evaluation.baseline else f"none, {evaluation.not_compared}",

@@ -33,7 +33,7 @@ from trainer.common.metrics import (
 from trainer.common.training_history import TrainingHistory
 
 if TYPE_CHECKING:
-    from components.data_report.page import SplitNumbers
+    from components.artifacts.statistics import SplitNumbers
 
 METRIC_TITLES = {
     MEAN_IOU: "Mean IoU",

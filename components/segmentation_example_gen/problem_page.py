@@ -15,13 +15,12 @@ from PIL import Image, ImageFile, ImageOps
 
 from components import pages
 from components.artifacts.names import PAGE_FILE
-from components.artifacts.problems import Problem
+from components.artifacts.problems import PROBLEMS_FILE, Problem
 from components.segmentation_example_gen.dataset import DataSet
 from schema.features import MAX_PIXELS
 from schema.labels import VOC_PALETTE
 from trainer.common import files
 
-PROBLEMS_FILE = "problems.json"
 MAX_PICTURED = 200
 """Pairs with thumbnails: some 10 kB each in the page."""
 THUMBNAIL_SIZE = 160
@@ -79,15 +78,6 @@ def write(problems: list[Problem], dataset: DataSet, folder: str) -> str:
     place = files.join(folder, PAGE_FILE)
     files.write_bytes(place, _encode(page))
     return place
-
-
-def read(folder: str) -> list[Problem]:
-    """The problems that `write` has put into a folder.
-
-    Raises:
-        OSError: they cannot be read.
-    """
-    return [Problem(**problem) for problem in json.loads(files.read_bytes(files.join(folder, PROBLEMS_FILE)))]
 
 
 def _encode(text: str) -> bytes:

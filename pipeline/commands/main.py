@@ -220,9 +220,9 @@ def _run(
 
 def _step_failure(error: local.StepFailedError, config: Config) -> CommandError:
     """A step's failure for a person: the lines that say most, the rest is in the log."""
+    from components.artifacts.anomalies import AnomaliesError
     from components.artifacts.names import PAGE_FILE
     from components.artifacts.problems import DataError
-    from components.example_validator.anomalies import AnomaliesError
 
     step, cause = error.step, error.__cause__
     if isinstance(cause, DataError):

@@ -23,7 +23,7 @@ from trainer.data.augmentation import augment
 from trainer.data.input import augmentation_draws, ids_of, training_records
 from trainer.data.preprocessing import decode_image, decode_label, image_canvas, label_canvas
 from trainer.model.backbones import BACKBONES
-from trainer.model.tensorflow_kernels import in_one_loop
+from trainer.serving.tensorflow_kernels import in_one_loop
 
 TILE = 300
 """Largest side of a picture on the sheet, pixels."""

@@ -10,15 +10,17 @@ from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
 from tfx.types import Artifact, artifact_utils, standard_artifacts, standard_component_specs
 
+from components.artifacts import names
+from components.artifacts.anomalies import read_anomalies, sentences
 from components.artifacts.evaluation import Evaluation, read_evaluation
 from components.artifacts.exports import ExportedModel, read_exports
 from components.artifacts.infra_validation import InfraValidationResult, read_validation
 from components.artifacts.names import PAGE_FILE
-from components.artifacts.statistics import read_anomalies, read_statistics, sentences
+from components.artifacts.problems import read_problems
+from components.artifacts.statistics import read_statistics
 from components.artifacts.types import DataProblems, DataReportPage, ExportedModels, RunReport
 from components.bulk_inferrer import executor as bulk_inferrer
 from components.pusher.versions import PUSHED_DESTINATION
-from components.segmentation_example_gen import driver, problem_page
 from pipeline.config.config import Config
 from pipeline.output_locations import METADATA_FILE
 
@@ -96,13 +98,13 @@ def result_of(artifacts: Mapping[str, Artifact], started_from: str | None) -> Ru
         started_from: path or URI of the model that training started from, if the pipeline has made it.
     """
     problems = Path(artifacts[DataProblems.TYPE_NAME].uri)
-    quarantined = {problem.entry for problem in problem_page.read(str(problems))}
+    quarantined = {problem.entry for problem in read_problems(str(problems))}
     pushed = artifacts["PushedModel"]
     exports = artifacts.get(ExportedModels.TYPE_NAME)
     inference = artifacts.get("InferenceResult")
     return RunResult(
         pictures=_pictures(artifacts["ExampleStatistics"]),
-        spans=artifacts["Examples"].get_string_custom_property(driver.SPANS),
+        spans=artifacts["Examples"].get_string_custom_property(names.SPANS),
         data_report=Path(artifacts[DataReportPage.TYPE_NAME].uri, PAGE_FILE),
         evaluation=read_evaluation(artifacts["ModelEvaluation"].uri),
         validation=read_validation(artifacts["InfraBlessing"].uri),

@@ -9,13 +9,13 @@ from pathlib import Path
 from ml_metadata.proto import metadata_store_pb2
 from tfx.orchestration import metadata
 
+from components.artifacts import names
 from components.artifacts.evaluation import Evaluation, EvaluationError, read_evaluation
 from components.artifacts.exports import ExportedModel, read_exports
 from components.artifacts.infra_validation import InfraValidationResult, read_validation
 from components.artifacts.names import PAGE_FILE
 from components.artifacts.types import ExportedModels, RunReport
 from components.pusher.versions import PUSHED_DESTINATION
-from components.segmentation_example_gen import driver
 from pipeline.output_locations import METADATA_FILE
 from pipeline.runs.results import artifacts_of_run, metadata_in
 
@@ -94,7 +94,7 @@ def _run(output: Path, context: metadata_store_pb2.Context, *, finished: bool) -
     return Run(
         id=context.name,
         started=datetime.datetime.fromtimestamp(context.create_time_since_epoch / 1000).astimezone(),
-        spans=examples and examples.get_string_custom_property(driver.SPANS),
+        spans=examples and examples.get_string_custom_property(names.SPANS),
         evaluation=judged,
         validation=tried,
         exports=exported,

@@ -8,6 +8,7 @@ from tfx.components.schema_gen import executor as tfx_schema_gen
 from tfx.components.statistics_gen import stats_artifact_utils
 from tfx.types import standard_component_specs as names
 
+from components.artifacts.names import FINGERPRINT
 from components.bulk_inferrer import executor as bulk_inferrer
 from components.curated_schema import executor as schema_executor
 from components.evaluator import executor as evaluator
@@ -24,7 +25,7 @@ def test_files():
 
 
 def test_properties_of_artifacts():
-    assert driver.FINGERPRINT == utils.FINGERPRINT_PROPERTY_NAME
+    assert FINGERPRINT == utils.FINGERPRINT_PROPERTY_NAME
     assert driver.SPAN == utils.SPAN_PROPERTY_NAME
     assert executor.PAYLOAD_FORMAT == utils.PAYLOAD_FORMAT_PROPERTY_NAME
     assert executor.FILE_FORMAT == utils.FILE_FORMAT_PROPERTY_NAME

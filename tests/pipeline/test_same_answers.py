@@ -29,9 +29,9 @@ from trainer.data.input import evaluation_batches
 from trainer.model.backbones import BACKBONES
 from trainer.model.deeplabv3plus import deeplabv3plus
 from trainer.model.folding import folded
-from trainer.model.tensorflow_kernels import with_tensorflow_kernels
 from trainer.serving import signatures
 from trainer.serving.argmax import largest_class
+from trainer.serving.tensorflow_kernels import with_tensorflow_kernels
 from trainer.settings import Hps, NNArch
 from trainer.training.validation import Validation
 

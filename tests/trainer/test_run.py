@@ -17,10 +17,10 @@ from trainer.common.training_history import EFFECTIVE_FILE, HISTORY
 from trainer.data.input import evaluation_batches
 from trainer.model.backbones import MINUS_ONE_TO_ONE
 from trainer.model.deeplabv3plus import deeplabv3plus
-from trainer.model.tensorflow_kernels import with_tensorflow_kernels
 from trainer.model.weights import WeightsError, transfer
 from trainer.run import KERAS_FILE, run_fn
 from trainer.serving.signatures import read_weights
+from trainer.serving.tensorflow_kernels import with_tensorflow_kernels
 from trainer.settings import Augmentation, Hps, NNArch, Train, TrainerSettings
 from trainer.training.checkpoints import TENSORBOARD
 from trainer.training.validation import Validation

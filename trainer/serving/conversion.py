@@ -14,10 +14,10 @@ from trainer.data.preprocessing import decode_image, decode_label, image_canvas,
 from trainer.model.backbones import BACKBONES, Normalisation
 from trainer.model.deeplabv3plus import deeplabv3plus
 from trainer.model.folding import folded
-from trainer.model.tensorflow_kernels import with_tensorflow_kernels
 from trainer.model.weights import transfer
 from trainer.serving.bias_correction import correct_biases
 from trainer.serving.signatures import read_network
+from trainer.serving.tensorflow_kernels import with_tensorflow_kernels
 
 
 @dataclass(frozen=True)

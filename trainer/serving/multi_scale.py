@@ -16,9 +16,9 @@ from trainer.data.preprocessing import content_size
 from trainer.model.backbones import BACKBONES
 from trainer.model.deeplabv3plus import deeplabv3plus
 from trainer.model.folding import folded
-from trainer.model.tensorflow_kernels import with_tensorflow_kernels
 from trainer.model.weights import Weights, transfer
 from trainer.serving.argmax import largest_in_bands, resized_rows
+from trainer.serving.tensorflow_kernels import with_tensorflow_kernels
 from trainer.settings import BackboneName, NNArch
 
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)

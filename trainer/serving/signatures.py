@@ -21,10 +21,10 @@ from trainer.data.preprocessing import decode_label, image_canvas
 from trainer.model.backbones import Normalisation
 from trainer.model.deeplabv3plus import LOW_LEVEL_STRIDE
 from trainer.model.folding import folded
-from trainer.model.tensorflow_kernels import with_tensorflow_kernels
 from trainer.model.weights import Weights, WeightsError, layers_with_weights
 from trainer.serving.argmax import largest_class
 from trainer.serving.description import DESCRIPTION_FILE, ModelDescription, read_description
+from trainer.serving.tensorflow_kernels import with_tensorflow_kernels
 
 
 def save(

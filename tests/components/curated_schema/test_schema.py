@@ -9,8 +9,9 @@ from tfx.types import standard_artifacts
 
 from components.curated_schema.component import CuratedSchema
 from components.curated_schema.executor import Executor
-from components.curated_schema.schema import UNLABELLED, schema_for
+from components.curated_schema.schema import schema_for
 from schema import features
+from schema.features import UNLABELLED
 from schema.labels import VOC2012
 
 

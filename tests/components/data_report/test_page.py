@@ -4,10 +4,11 @@ import re
 
 import pytest
 
+from components.artifacts.anomalies import find_anomalies
 from components.artifacts.problems import Problem
+from components.artifacts.statistics import split_numbers
 from components.curated_schema.schema import schema_for
-from components.data_report.page import data_page, split_numbers
-from components.example_validator.anomalies import find_anomalies
+from components.data_report.page import data_page
 from schema import features
 
 CAT, DOG = 1, 2

@@ -19,7 +19,7 @@ from components.infra_validator import probe
 from components.infra_validator.executor import CALLS, Executor, read_pictures, validate
 from components.infra_validator.limits import Limits
 from components.segmentation_example_gen.executor import to_example
-from components.segmentation_example_gen.images import Picture as Source
+from components.segmentation_example_gen.images import ImageFile as Source
 from components.segmentation_example_gen.pairs import Pair, Sample
 from schema import features
 from schema.labels import IGNORE_LABEL, LABELS_FILE

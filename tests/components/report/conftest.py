@@ -27,8 +27,8 @@ from components.report.page import ReportData, Shown
 from pipeline.datasets.synthetic_voc import draw_pair
 from schema.labels import IGNORE_LABEL, VOC2012, Labels
 from trainer.common.metrics import iou_per_class, mean_iou, metric_names, metric_values, pixel_accuracy
-from trainer.common.training_history import Evaluation as TrainingEvaluation
 from trainer.common.training_history import TrainingHistory
+from trainer.common.training_history import ValidationResult as TrainingEvaluation
 
 PICTURES = 40
 CLASSES = len(VOC2012.classes)

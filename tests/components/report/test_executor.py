@@ -15,6 +15,7 @@ from PIL import Image
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import io_utils
 
+from components.artifacts.anomalies import ANOMALIES_FILE, find_anomalies
 from components.artifacts.evaluation import (
     EVALUATION_FILE,
     PICTURES_FILE,
@@ -26,10 +27,9 @@ from components.artifacts.evaluation import (
 from components.artifacts.exports import write_exports
 from components.artifacts.infra_validation import VALIDATION_FILE, InfraValidationResult
 from components.artifacts.measurements import Measurement, mark
-from components.artifacts.statistics import ANOMALIES_FILE, STATISTICS_FILE
+from components.artifacts.statistics import STATISTICS_FILE
 from components.artifacts.types import ExportedModels, RunReport
 from components.curated_schema.schema import schema_for
-from components.example_validator.anomalies import find_anomalies
 from components.report.executor import Executor
 from components.segmentation_example_gen.executor import to_example
 from components.segmentation_example_gen.images import ImageFile
@@ -37,7 +37,7 @@ from components.segmentation_example_gen.pairs import Pair, Sample
 from schema.labels import Labels
 from trainer.common.metrics import metric_names
 from trainer.common.training_history import EFFECTIVE_FILE, HISTORY, TrainingHistory
-from trainer.common.training_history import Evaluation as TrainingEvaluation
+from trainer.common.training_history import ValidationResult as TrainingEvaluation
 
 LABELS = Labels.model_validate({"classes": ["background", "cat", "dog"]})
 CAT, DOG = 1, 2

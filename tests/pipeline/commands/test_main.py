@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 DEEPLAB = Path(sys.executable).with_name("deeplab")
-CONFIG = Path(__file__).parents[2] / "configs" / "demo.yaml"
+CONFIG = Path(__file__).parents[3] / "configs" / "demo.yaml"
 # Of <linux/prctl.h> and <linux/capability.h>.
 PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1
 

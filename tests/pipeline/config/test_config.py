@@ -9,7 +9,7 @@ from pipeline.config.config import Config, ConfigError
 from pipeline.config.loading import load_config, with_data
 
 MINIMAL = "name: try\nbase_model: MobileNetV2\n"
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*"))
+CONFIGS = sorted((Path(__file__).parents[3] / "configs").glob("*"))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pipeline.config.config import Config, ConfigError
 from pipeline.config.loading import load_config
 
 # What its README publishes.
-PUBLISHED = json.loads((Path(__file__).parents[1] / "seed_conf.json").read_text())
+PUBLISHED = json.loads((Path(__file__).parents[2] / "seed_conf.json").read_text())
 
 
 def load(tmp_path: Path, **changes) -> tuple[Config, list[str]]:

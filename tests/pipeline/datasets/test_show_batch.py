@@ -20,7 +20,7 @@ from pipeline.datasets import show_batch
 from schema.labels import IGNORE_LABEL, VOC_PALETTE
 from trainer.data.input import ids_of, training_records
 
-DEMO = Path(__file__).parents[2] / "configs" / "demo.yaml"
+DEMO = Path(__file__).parents[3] / "configs" / "demo.yaml"
 STILL = ("augmentation.scale=[1, 1]", "augmentation.flip=0")
 BATCH, STEP = 5, 3
 

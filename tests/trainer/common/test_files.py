@@ -196,7 +196,7 @@ def test_a_picture_that_is_gone_since_it_was_listed_is_named_by_its_uri(remote, 
 def test_the_worker_processes_of_check_read_a_bucket_too(remote):
     """They are forks of the process that has listed it."""
     deeplab = Path(sys.executable).with_name("deeplab")
-    config = Path(__file__).parents[2] / "configs" / "demo.yaml"
+    config = Path(__file__).parents[3] / "configs" / "demo.yaml"
     checked = subprocess.run(
         [deeplab, "check", config, "--data", remote.root], capture_output=True, text=True, timeout=120
     )

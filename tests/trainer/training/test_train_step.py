@@ -9,7 +9,8 @@ from trainer import run
 from trainer.data.input import training_batches, training_totals
 from trainer.run import train
 from trainer.settings import Augmentation, Hps, NNArch, Train, TrainerSettings
-from trainer.training.train_step import AugmentedTraining, progress
+from trainer.training import progress
+from trainer.training.train_step import AugmentedTraining
 
 
 def test_epochs_are_counted_in_pictures():

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import tensorflow_data_validation as tfdv
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
+from tfx import types
+from tfx.types import artifact_utils
 
-from components.artifacts.statistics import Statistics, sentences
-from components.curated_schema.schema import LABELLED, UNLABELLED
+from components.artifacts.statistics import Statistics
 from schema import features
-from schema.features import EVAL_SPLIT, TEST_SPLIT, TRAIN_SPLIT
+from schema.features import EVAL_SPLIT, LABELLED, TEST_SPLIT, TRAIN_SPLIT, UNLABELLED
 
 COMPARABLE_PICTURES = 50
 """Distributions of fewer pictures are not compared: two random handfuls of one data set differ by more than the
@@ -87,3 +89,44 @@ def _has_values(feature: statistics_pb2.FeatureNameStatistics) -> bool:
 
 def _comparable(*statistics: Statistics | None) -> bool:
     return all(each is not None and each.datasets[0].num_examples >= COMPARABLE_PICTURES for each in statistics)
+
+
+ANOMALIES_FILE = "SchemaDiff.pb"
+
+
+def read_anomalies(artifact: types.Artifact) -> dict[str, anomalies_pb2.Anomalies]:
+    """The anomalies of an artifact that `Executor` has filled, by split."""
+    return {
+        split: anomalies_pb2.Anomalies.FromString(
+            Path(artifact_utils.get_split_uri([artifact], split), ANOMALIES_FILE).read_bytes()
+        )
+        for split in artifact_utils.decode_split_names(artifact.split_names)
+    }
+
+
+def sentences(anomalies: Mapping[str, anomalies_pb2.Anomalies]) -> list[str]:
+    """Anomalies in words.
+
+    Args:
+        anomalies: by split.
+
+    Returns:
+        One for each, such as `train: image/height: Unexpectedly small value: 0.`
+    """
+    found = []
+    for split, of_split in anomalies.items():
+        infos = {**of_split.anomaly_info}
+        if of_split.HasField("dataset_anomaly_info"):
+            infos["the whole split"] = of_split.dataset_anomaly_info
+        for feature, info in sorted(infos.items()):
+            # One feature may depart in several ways, and the description of the whole then runs them together.
+            for reason in info.reason or [info]:
+                found.append(f"{split}: {feature}: {_in_our_words(reason.description or reason.short_description)}")
+    return found
+
+
+def _in_our_words(description: str) -> str:
+    # TFDV calls the eval split serving, and the statistics of the run before previous.
+    words = description.strip().replace(" (up to six significant digits)", "")
+    words = words.replace("between training and serving", "between train and eval")
+    return words.replace("between current and previous", "between this run and the one before")

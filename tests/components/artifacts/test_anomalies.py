@@ -7,9 +7,8 @@ import pytest
 from google.protobuf import text_format
 from tfx.types import artifact_utils, standard_artifacts
 
-from components.artifacts.statistics import sentences
+from components.artifacts.anomalies import AnomaliesError, find_anomalies, sentences
 from components.curated_schema.schema import schema_for
-from components.example_validator.anomalies import AnomaliesError, find_anomalies
 from components.example_validator.executor import Executor
 
 CAT, DOG = 1, 2

@@ -11,7 +11,7 @@ from trainer.data.augmentation import DRAWS, augment
 from trainer.model.backbones import MINUS_ONE_TO_ONE
 from trainer.model.deeplabv3plus import deeplabv3plus
 from trainer.model.layers import AlignedUpsampling
-from trainer.model.tensorflow_kernels import (
+from trainer.serving.tensorflow_kernels import (
     FusedBatchNormalization,
     ResizingUpsampling,
     in_one_loop,
