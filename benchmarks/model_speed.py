@@ -245,7 +245,7 @@ def our_network(job: Job) -> Any:
     from trainer.model.deeplabv3plus import deeplabv3plus
     from trainer.model.folding import folded
     from trainer.settings import Hps, NNArch
-    from trainer.training import optimizer
+    from trainer.training.optimizer import optimizer
     from trainer.training.losses import cross_entropy
 
     hps = Hps()
