@@ -108,7 +108,7 @@ def run(component: Component, executor_input: spec.ExecutorInput) -> spec.Execut
     Raises:
         EntrypointError: inputs or outputs are missing.
     """
-    watch = Watch()
+    watch = Watch(component.step)
     from tfx.orchestration.portable import outputs_utils
 
     inputs = _artifacts(component.inputs, executor_input.inputs.artifacts, "input")
@@ -127,7 +127,7 @@ def run(component: Component, executor_input: spec.ExecutorInput) -> spec.Execut
     if not component.driver or _is_new(exec_properties, runtime, outputs):
         _execute(component, inputs, outputs, exec_properties)
     outputs_utils.tag_output_artifacts_with_version(outputs)
-    mark((artifact for (artifact,) in outputs.values()), watch.measured(component.step))
+    mark((artifact for (artifact,) in outputs.values()), watch.measured())
     return _executor_output(component, outputs, uris)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -53,7 +54,7 @@ def create_pipeline(
     history = history or EarlierRunsInMetadata()
     code = code_of(trainer)
     example_gen = SegmentationExampleGen(data=config.data_source, problem_folder=places.problems)
-    schema_gen = CuratedSchema(schema=text_format.MessageToString(schema_for(config.data.labels)))
+    schema_gen = CuratedSchema(schema_text=text_format.MessageToString(schema_for(config.data.labels)))
     # The schema tells that the encoded pictures are pictures, which keeps StatisticsGen from looking into them.
     statistics_gen = StatisticsGen(examples=example_gen.outputs["examples"], schema=schema_gen.outputs["schema"])
     last_statistics = history.last_statistics(statistics_gen.outputs["statistics"])
@@ -124,7 +125,7 @@ def create_pipeline(
         model_export = ModelExport(
             model=model_trainer.outputs["model"],
             examples=example_gen.outputs["examples"],
-            formats=config.export.formats,
+            formats=json.dumps(config.export.formats),
             max_mean_iou_loss=config.export.max_mean_iou_loss,
             calibration_pictures=config.export.calibration_pictures,
             eval_pictures=config.export.eval_pictures,
@@ -163,7 +164,7 @@ def create_pipeline(
         bulk_inferrer = BulkInferrer(
             examples=example_gen.outputs["examples"],
             model=model_trainer.outputs["model"],
-            splits=config.bulk_inference.splits,
+            splits=json.dumps(config.bulk_inference.splits),
             model_blessing=evaluator.outputs["blessing"],
             infra_blessing=infra_validator.outputs["blessing"],
         )

@@ -101,12 +101,12 @@ class _ReportingNode(beam_dag_runner.PipelineNodeAsDoFn):
         state = _RunState.current
         state.run_id = self._pipeline_runtime_spec.pipeline_run_id.field_value.string_value
         state.reporter.step_started(self._node_id)
-        watch = Watch()
+        watch = Watch(self._node_id, state.run_id)
         try:
             super()._run_node()
             execution = self._require_success()
             cached = execution.last_known_state == metadata_store_pb2.Execution.CACHED
-            measurement = watch.measured(self._node_id, state.run_id)
+            measurement = watch.measured()
             # What a resolver puts out is an earlier run's.
             if not cached and self._node_id not in RESOLVERS:
                 self._mark_outputs(execution, measurement)

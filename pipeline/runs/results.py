@@ -182,5 +182,5 @@ def metadata_in(output: Path) -> metadata_store_pb2.ConnectionConfig:
 
 
 def _pictures(statistics: Artifact) -> dict[str, int]:
-    found = read_statistics([statistics]) or {}
+    found = read_statistics(statistics)
     return {split: found[split].datasets[0].num_examples for split in sorted(found, reverse=True)}

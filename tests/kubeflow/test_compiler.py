@@ -127,7 +127,7 @@ def test_our_own_steps_wait_for_no_component_but_themselves():
     environment = {**os.environ, **environments[0]}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "components.pusher.executor" in modules
+    assert "components.pusher.component" in modules
 
 
 def test_names_are_such_as_kubernetes_takes(package, tasks):

@@ -235,7 +235,7 @@ def test_data_that_the_last_run_has_learnt_from_are_not_ingested_again(spans, la
 PREVIOUS_RUN = Component(
     step="PreviousRun",
     code="",
-    executor="kubeflow.run_record.executor.PreviousRunExecutor",
+    executor="kubeflow.run_record.component.PreviousRun_Executor",
     driver=None,
     inputs={},
     outputs={
