@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -14,7 +15,8 @@ from tfx.orchestration.portable.mlmd import context_lib, execution_lib
 
 from components.artifacts.measurements import MEASURED, Measurement, Watch
 from pipeline.config.config import Config
-from pipeline.pipeline import create_pipeline
+from pipeline.output_locations import OutputLocations
+from pipeline.pipeline import create_pipeline, run_options
 from pipeline.runs.results import RunResult, read_result
 from pipeline.steps import RESOLVERS
 
@@ -63,7 +65,7 @@ def run(config: Config, reporter: Reporter) -> RunResult:
         KeyboardInterrupt: somebody stopped it; the same holds.
     """
     graph = create_pipeline(config)
-    with _RunState.of(reporter) as state:
+    with _RunState.of(reporter) as state, _environment(run_options(config, OutputLocations.local(config))):
         try:
             _ReportingDagRunner().run(graph)
         except Exception:
@@ -72,6 +74,21 @@ def run(config: Config, reporter: Reporter) -> RunResult:
                 raise
             raise state.failure from state.failure.__cause__
     return read_result(config, state.run_id)
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Sets environment variables for a while."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 class _RunState:

@@ -17,6 +17,7 @@ from kubeflow import entrypoint
 from kubeflow.entrypoint import Component, EntrypointError
 from kubeflow.launcher_paths import LOCAL_ROOT, local_path
 from kubeflow.run_record.record import Record, write_record
+from pipeline.code import code_of
 
 ROOT = "minio://mlpipeline/v2/demo/run/step/1"
 EXAMPLE_GEN = Component(
@@ -160,7 +161,7 @@ def test_the_program_writes_the_launchers_output_file(launcher_root):
 
 def test_an_image_of_other_code_is_told(caplog):
     text = json_format.MessageToJson(executor_input({"model": {"uri": "s3://b/m"}}, ("blessing",)))
-    for code, told in ((entrypoint.steps_code(), 0), ("of last week", 1)):
+    for code, told in ((code_of(echo().executor), 0), ("of last week", 1)):
         caplog.clear()
         entrypoint.main(["--component", echo(code=code).model_dump_json(), "--executor-input", text])
         assert caplog.text.count("was the image built anew?") == told
