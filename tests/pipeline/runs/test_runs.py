@@ -15,7 +15,7 @@ from pipeline.runs.runs import runs_in
 COMPLETE, RUNNING = metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution.RUNNING
 
 
-def put(handle: metadata.Metadata, step: str, state: int, configuration: dict) -> metadata_store_pb2.Execution:
+def execution_of(handle: metadata.Metadata, step: str, state: int, configuration: dict) -> metadata_store_pb2.Execution:
     kind = metadata_store_pb2.ExecutionType(
         name=f"components.{step.lower()}.component.{step}", properties={"configuration_json": metadata_store_pb2.STRING}
     )
@@ -42,7 +42,8 @@ def test_a_run_ends_with_its_last_step(tmp_path, splits, steps, finished):
         kind = handle.store.put_context_type(metadata_store_pb2.ContextType(name="pipeline_run"))
         context = metadata_store_pb2.Context(type_id=kind, name="20260101-000000")
         for step, state in {"Trainer": COMPLETE, **steps}.items():
-            handle.store.put_execution(put(handle, step, state, configuration), [], [context])
+            execution = execution_of(handle, step, state, configuration)
+            handle.store.put_execution(execution, [], [context], reuse_context_if_already_exist=True)
     with metadata.Metadata(metadata_in(tmp_path)):
         (run,) = runs_in(tmp_path)
     assert run.finished == finished
