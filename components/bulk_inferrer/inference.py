@@ -13,6 +13,7 @@ from apache_beam.metrics import Metrics, MetricsFilter
 from google.protobuf.message import DecodeError
 from PIL import Image
 
+from components.artifacts.predictions import PREDICTIONS, PREDICTIONS_SUFFIX, PROBLEMS_FILE
 from components.artifacts.problems import Problem
 from components.shared_model import SharedModel
 from components.tf_example import to_tf_example
@@ -150,12 +151,3 @@ def _records(path: str) -> Iterator[bytes | Problem]:
             count += 1
     except tf.errors.OpError as error:
         yield Problem(path, f"cannot be read after {count} records, those behind are lost: {in_words(error.message)}")
-
-
-PREDICTIONS = "predictions"
-"""What the names of the TFRecord files with masks begin with."""
-PREDICTIONS_SUFFIX = ".tfrecord.gz"
-MASK_FILES = f"{PREDICTIONS}-*{PREDICTIONS_SUFFIX}"
-"""Pattern of their names; Beam puts the number of each, of how many, in between."""
-PROBLEMS_FILE = "problems.jsonl"
-"""A line of JSON, `Problem`, for each picture that has no mask; empty if all have one."""

@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 
-from components.bulk_inferrer.inference import PROBLEMS_FILE
+from components.artifacts.predictions import PROBLEMS_FILE
 from pipeline.steps import RESOLVERS
 from trainer.common.files import is_remote
 from trainer.common.metrics import MEAN_IOU, OVERALL_METRICS, decimal, words

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from components.artifacts.problems import SHOWN_PROBLEMS, Problem
-from pipeline.runs.runs import Run
 from trainer.common.metrics import OVERALL_METRICS, decimal, words
+
+if TYPE_CHECKING:
+    from pipeline.runs.runs import Run
 
 
 def as_json(runs: Sequence[Run]) -> str:

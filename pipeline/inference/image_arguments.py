@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
+from components.artifacts.predictions import MASK_FILES, PROBLEMS_FILE
 from components.artifacts.problems import DataError, Problem, refusal
-from components.bulk_inferrer.inference import MASK_FILES, PROBLEMS_FILE
 from components.segmentation_example_gen.sources.source import leads_outside, not_utf8, text_of
 from components.segmentation_example_gen.sources.voc import IMAGE_FOLDER
 from schema.labels import LABELS_FILE

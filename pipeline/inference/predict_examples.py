@@ -11,7 +11,8 @@ from pathlib import Path
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from components.bulk_inferrer.inference import MASK_FILES, Inference, predict_masks
+from components.artifacts.predictions import MASK_FILES
+from components.bulk_inferrer.inference import Inference, predict_masks
 from components.shared_model import SharedModel
 from pipeline.config.sections import Beam
 from pipeline.inference.saved_model import fetched_model, loaded_model

@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from components.artifacts.exports import PUSHED_FOLDER
-from components.bulk_inferrer.inference import MASK_FILES
+from components.artifacts.predictions import MASK_FILES
 from pipeline.config.config import Config
 from pipeline.config.loading import load_config
 from pipeline.datasets.synthetic_voc import write_devkit

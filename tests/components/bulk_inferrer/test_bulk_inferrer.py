@@ -15,9 +15,9 @@ from PIL import Image
 from tfx.dsl.components.base import base_beam_executor
 from tfx.types import artifact_utils, standard_artifacts
 
+from components.artifacts.predictions import MASK_FILES, PROBLEMS_FILE
 from components.artifacts.problems import DataError, Problem
 from components.bulk_inferrer.component import PREDICTED, WITHOUT_MASK, BulkInferrer
-from components.bulk_inferrer.inference import MASK_FILES, PROBLEMS_FILE
 from components.shared_model import SharedModel
 from components.tf_example import to_tf_example
 from schema import features
