@@ -212,6 +212,16 @@ def test_example_gens_driver_is_run_and_finds_the_newest_span(spans, launcher_ro
     assert [file.name for file in folder.iterdir()] == ["data_tfrecord-00000-of-00001"]
 
 
+def test_driver_and_executor_share_a_listing(spans, monkeypatch):
+    asked = []
+    list_split = VocData.list_split
+    monkeypatch.setattr(
+        VocData, "list_split", lambda self, root, name: asked.append((root, name)) or list_split(self, root, name)
+    )
+    examples_of(spans)
+    assert sorted(name for _, name in asked) == ["eval", "train"]
+
+
 def test_another_span_can_be_asked_for(spans):
     output = examples_of(spans, span=1.0)
     assert json_format.MessageToDict(output.artifacts["examples"].artifacts[0].metadata)["spans"] == "1"
