@@ -30,12 +30,14 @@ from kubeflow.earlier_runs import EarlierRunsInBucket
 from kubeflow.package import Package
 from kubeflow.run_record.record import LEARNT_FROM, RUN_NAME, SPANS
 from kubeflow.storage import EXAMPLE_GEN, PREVIOUS_RUN, check_places, pipeline_name, places_of, records_of
+from pipeline.code import code_of
 from pipeline.config.config import Config
 from pipeline.config.kubeflow import Step
-from pipeline.pipeline import create_pipeline
+from pipeline.pipeline import create_pipeline, run_options
 
 SCHEMA_VERSION = "2.1.0"
 RUN_RECORD = "RunRecord"
+TRAINER = "Trainer"
 ARTIFACT_TYPES: Mapping[type[Artifact], str] = {
     standard_artifacts.Examples: "system.Dataset",
     standard_artifacts.Model: "system.Model",
@@ -88,6 +90,10 @@ def _pipeline_spec(config: Config, graph: Pipeline) -> spec.PipelineSpec:
         result.root.dag.tasks[node.id].CopyFrom(_task(node, config.kubeflow.step(node.id)))
     result.deployment_spec.update(json_format.MessageToDict(deployment))
     settings = hashlib.sha256(result.SerializeToString(deterministic=True)).hexdigest()[:16]
+    # Only now: what changes nothing about the model makes no new run worth training.
+    for name, value in run_options(config, places_of(config)).items():
+        deployment.executors[f"exec-{TRAINER}"].container.env.add(name=name, value=value)
+    result.deployment_spec.update(json_format.MessageToDict(deployment))
     _add_runtime_parameters(result, config, settings)
     return result
 
@@ -139,8 +145,8 @@ def _container(config: Config, node: BaseComponent) -> spec.PipelineDeploymentCo
     assert isinstance(node.executor_spec, ExecutorClassSpec), "all steps are Python classes"
     component = entrypoint.Component(
         step=node.id,
-        code=entrypoint.steps_code(),
-        executor=_path(node.executor_spec.executor_class),
+        code=code_of(node.executor_spec.class_path),
+        executor=node.executor_spec.class_path,
         driver=None if node.driver_class is base_driver.BaseDriver else _path(node.driver_class),
         inputs={key: _path(channel.type) for key, channel in node.inputs.items()},
         outputs={key: _path(channel.type) for key, channel in node.outputs.items()},
@@ -243,7 +249,7 @@ def _add_runtime_parameters(result: spec.PipelineSpec, config: Config, settings:
         P.NUMBER_INTEGER,
         steps,
         f"Optimisation steps; {runtime_parameters.AS_CONFIGURED} stands for what the configuration says.",
-        [EXAMPLE_GEN, "Trainer"],
+        [EXAMPLE_GEN, TRAINER],
     )
     runtime(RUN_NAME, P.STRING, "", "Is written into the record of the run.", [RUN_RECORD])
     runtime(

@@ -11,7 +11,6 @@ from tfx import types
 from tfx.dsl.components.base.base_component import BaseComponent
 from tfx.dsl.components.base.base_node import BaseNode
 
-from kubeflow.run_record import executor
 from kubeflow.run_record.component import PreviousRun, RunRecord
 from pipeline.config.config import Config
 
@@ -33,15 +32,15 @@ class EarlierRunsInBucket:
 
     def last_statistics(self, current: types.BaseChannel) -> types.BaseChannel:
         """The statistics of the last run that finished."""
-        return self._previous.outputs[executor.STATISTICS]
+        return self._previous.outputs["statistics"]
 
     def last_model(self, examples: types.BaseChannel, kinds: Sequence[str]) -> types.BaseChannel:
         """The last model that was pushed, whichever is asked for."""
-        return self._previous.outputs[executor.MODEL]
+        return self._previous.outputs["model"]
 
     def baseline_model(self, candidate: types.BaseChannel, kind: str) -> types.BaseChannel:
         """The last model that was pushed, whichever is asked for."""
-        return self._previous.outputs[executor.MODEL]
+        return self._previous.outputs["model"]
 
     def nodes(self, outcome: Sequence[BaseComponent]) -> Sequence[BaseNode]:
         """Both steps."""

@@ -13,20 +13,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2 as spec
 
-import components
-import trainer
 from components.artifacts.measurements import Watch, mark
 from kubeflow import runtime_parameters
 from kubeflow.launcher_paths import local_path
 from kubeflow.run_record.record import ABSENT, LEARNT_FROM
-from pipeline.pipeline import code_of
+from pipeline.code import code_of
 from schema.section import Section
 
 if TYPE_CHECKING:
@@ -44,7 +41,7 @@ class Component(Section):
     step: str
     """The step's name."""
     code: str
-    """A hash of the code that the steps run, so that Kubeflow's cache does not answer for other code."""
+    """A hash of the code that the step runs, so that Kubeflow's cache does not answer for other code."""
     executor: str
     """Path of the executor's class."""
     driver: str | None
@@ -59,12 +56,6 @@ class Component(Section):
     """By name: the output artifact and its custom property that the value is taken from."""
     beam_pipeline_args: list[str]
     """Flags for the executors that use Beam."""
-
-
-@cache
-def steps_code() -> str:
-    """A hash of the code that the steps run."""
-    return code_of(components, trainer)
 
 
 class EntrypointError(RuntimeError):
@@ -84,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     component = Component.model_validate_json(options.component)
     executor_input = json_format.Parse(options.executor_input, spec.ExecutorInput(), ignore_unknown_fields=True)
-    if component.code != steps_code():
+    if component.code != code_of(component.executor):
         logging.warning("The pipeline was compiled from other code than this image holds; was the image built anew?")
     output = run(component, executor_input)
     if not executor_input.outputs.output_file:
@@ -108,7 +99,7 @@ def run(component: Component, executor_input: spec.ExecutorInput) -> spec.Execut
     Raises:
         EntrypointError: inputs or outputs are missing.
     """
-    watch = Watch()
+    watch = Watch(component.step)
     from tfx.orchestration.portable import outputs_utils
 
     inputs = _artifacts(component.inputs, executor_input.inputs.artifacts, "input")
@@ -127,7 +118,7 @@ def run(component: Component, executor_input: spec.ExecutorInput) -> spec.Execut
     if not component.driver or _is_new(exec_properties, runtime, outputs):
         _execute(component, inputs, outputs, exec_properties)
     outputs_utils.tag_output_artifacts_with_version(outputs)
-    mark((artifact for (artifact,) in outputs.values()), watch.measured(component.step))
+    mark((artifact for (artifact,) in outputs.values()), watch.measured())
     return _executor_output(component, outputs, uris)
 
 

@@ -56,8 +56,7 @@ def train(examples: str, transform_graph: str, settings: dict, output: str) -> N
     # They take half a minute, and the command's --help should not.
     from tfx.components.trainer.fn_args_utils import FnArgs
 
-    import trainer
-    from pipeline.pipeline import code_of
+    from pipeline.code import code_of
     from trainer import run
 
     with tempfile.TemporaryDirectory() as directory:
@@ -77,7 +76,7 @@ def train(examples: str, transform_graph: str, settings: dict, output: str) -> N
                 custom_config={
                     "settings": settings,
                     "checkpoints": settings["train"]["checkpoints"],
-                    "code": code_of(trainer),
+                    "code": code_of("trainer"),
                 },
             )
         )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from importlib.metadata import version
-from pathlib import Path
-from types import ModuleType
 
 from google.protobuf import text_format
 from tfx.components.statistics_gen.component import StatisticsGen
@@ -14,7 +13,6 @@ from tfx.components.transform.component import Transform
 from tfx.orchestration.metadata import sqlite_metadata_connection_config
 from tfx.orchestration.pipeline import Pipeline
 
-import trainer
 from components.bulk_inferrer.component import BulkInferrer
 from components.curated_schema.component import CuratedSchema
 from components.curated_schema.schema import schema_for
@@ -27,13 +25,14 @@ from components.pusher.component import Pusher
 from components.pusher.model_card import CardFacts
 from components.report.component import Report
 from components.segmentation_example_gen.component import SegmentationExampleGen
+from pipeline.code import code_of
 from pipeline.config.config import Config, ConfigError
 from pipeline.earlier_runs import EarlierRuns, EarlierRunsInMetadata
 from pipeline.eval_config import eval_config
 from pipeline.output_locations import METADATA_FILE, OutputLocations
 from schema import features
 from trainer.common import files
-from trainer.settings import NAMED_WEIGHTS
+from trainer.settings import NAMED_WEIGHTS, RUN_OPTIONS, RUN_OPTIONS_VARIABLE
 
 
 def create_pipeline(
@@ -51,9 +50,8 @@ def create_pipeline(
     """
     places = places or OutputLocations.local(config)
     history = history or EarlierRunsInMetadata()
-    code = code_of(trainer)
     example_gen = SegmentationExampleGen(data=config.data_source, problem_folder=places.problems)
-    schema_gen = CuratedSchema(schema=text_format.MessageToString(schema_for(config.data.labels)))
+    schema_gen = CuratedSchema(schema_text=text_format.MessageToString(schema_for(config.data.labels)))
     # The schema tells that the encoded pictures are pictures, which keeps StatisticsGen from looking into them.
     statistics_gen = StatisticsGen(examples=example_gen.outputs["examples"], schema=schema_gen.outputs["schema"])
     last_statistics = history.last_statistics(statistics_gen.outputs["statistics"])
@@ -77,7 +75,7 @@ def create_pipeline(
         examples=example_gen.outputs["examples"],
         schema=schema_gen.outputs["schema"],
         preprocessing_fn="trainer.data.preprocessing.preprocessing_fn",
-        custom_config={"settings": config.transform_settings().model_dump(mode="json"), "code": code},
+        custom_config={"settings": config.transform_settings().model_dump(mode="json")},
         materialize=False,
         disable_statistics=True,
         disable_analyzer_cache=True,
@@ -89,10 +87,9 @@ def create_pipeline(
         transform_graph=transform.outputs["transform_graph"],
         run_fn="trainer.run.run_fn",
         custom_config={
-            "settings": config.trainer_settings().model_dump(mode="json"),
-            "code": code,
+            "settings": config.trainer_settings().model_dump(mode="json", exclude={"train": set(RUN_OPTIONS)}),
+            "code": code_of("trainer"),
             "weights": weights_fingerprint(config),
-            "checkpoints": places.checkpoints,
         },
         base_model=(
             history.last_model(example_gen.outputs["examples"], config.train.earlier_models)
@@ -124,7 +121,7 @@ def create_pipeline(
         model_export = ModelExport(
             model=model_trainer.outputs["model"],
             examples=example_gen.outputs["examples"],
-            formats=config.export.formats,
+            formats=json.dumps(config.export.formats),
             max_mean_iou_loss=config.export.max_mean_iou_loss,
             calibration_pictures=config.export.calibration_pictures,
             eval_pictures=config.export.eval_pictures,
@@ -152,7 +149,9 @@ def create_pipeline(
         evaluation=evaluator.outputs["evaluation"],
         infra_blessing=infra_validator.outputs["blessing"],
         # Where it runs and writes says nothing of what comes out, and must not make a run another.
-        configuration_json=config.model_dump_json(exclude={"kubeflow", "output"}),
+        configuration_json=config.model_dump_json(
+            exclude={"kubeflow": True, "output": True, "train": set(RUN_OPTIONS)}
+        ),
         labels_json=config.data.labels.model_dump_json(),
         exports=exports,
     )
@@ -163,35 +162,44 @@ def create_pipeline(
         bulk_inferrer = BulkInferrer(
             examples=example_gen.outputs["examples"],
             model=model_trainer.outputs["model"],
-            splits=config.bulk_inference.splits,
+            splits=json.dumps(config.bulk_inference.splits),
             model_blessing=evaluator.outputs["blessing"],
             infra_blessing=infra_validator.outputs["blessing"],
         )
         # Masks that cannot be made keep back neither the model nor its page.
         bulk_inferrer.add_upstream_node(report)
+    steps = [
+        example_gen,
+        schema_gen,
+        statistics_gen,
+        data_report,
+        example_validator,
+        transform,
+        model_trainer,
+        evaluator,
+        infra_validator,
+        *([model_export] if model_export else []),
+        pusher,
+        report,
+        *([bulk_inferrer] if bulk_inferrer else []),
+    ]
+    for step in steps:
+        # Executors do not look at it, but the cache does, which knows a step's code by its name alone otherwise.
+        step.executor_spec.add_extra_flags([f"--code={code_of(step.executor_spec.class_path)}"])
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=places.artifacts,
-        components=[
-            example_gen,
-            schema_gen,
-            statistics_gen,
-            data_report,
-            example_validator,
-            transform,
-            model_trainer,
-            evaluator,
-            infra_validator,
-            *([model_export] if model_export else []),
-            pusher,
-            report,
-            *([bulk_inferrer] if bulk_inferrer else []),
-            *history.nodes([example_gen, statistics_gen, evaluator, infra_validator, pusher]),
-        ],
+        components=[*steps, *history.nodes([example_gen, statistics_gen, evaluator, infra_validator, pusher])],
         enable_cache=True,
         metadata_connection_config=sqlite_metadata_connection_config(str(config.output_directory / METADATA_FILE)),
         beam_pipeline_args=list(config.beam.pipeline_args),
     )
+
+
+def run_options(config: Config, places: OutputLocations) -> dict[str, str]:
+    """The variables by which the Trainer is told what changes nothing about the model; see `with_run_options`."""
+    options = config.trainer_settings().train.model_dump(mode="json", include=set(RUN_OPTIONS))
+    return {RUN_OPTIONS_VARIABLE: json.dumps({"train": options, "checkpoints": places.checkpoints}, sort_keys=True)}
 
 
 def card_facts(config: Config) -> CardFacts:
@@ -222,14 +230,3 @@ def weights_fingerprint(config: Config) -> str | None:
     except OSError as error:
         raise ConfigError(f"train.init_from: {weights} cannot be read: {error.strerror}") from error
     return hashlib.sha256("\n".join(contents[place] for place in places).encode()).hexdigest()
-
-
-def code_of(*packages: ModuleType) -> str:
-    """A hash of the packages' sources, wherever they are installed."""
-    digest = hashlib.blake2b(digest_size=16)
-    for package in packages:
-        assert package.__file__ is not None, "a package with an __init__.py has a file"
-        folder = Path(package.__file__).parent
-        for file in sorted([*folder.rglob("*.py"), *folder.rglob("*.json")]):
-            digest.update(file.relative_to(folder).as_posix().encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()

@@ -197,4 +197,5 @@ def test_the_manifests_run_the_same_server():
 
 def test_the_compose_file_serves_this_machine_alone():
     service = yaml.safe_load((SERVING / "compose.yaml").read_text())["services"]["deeplab"]
+    assert service["ports"]
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])

@@ -27,7 +27,7 @@ from trainer.model.weights import WeightsError
 from trainer.serving import signatures
 from trainer.serving.description import description_of
 from trainer.serving.tensorflow_kernels import in_one_loop, with_tensorflow_kernels
-from trainer.settings import IMAGENET, TrainerSettings
+from trainer.settings import IMAGENET, TrainerSettings, with_run_options
 from trainer.training import devices, losses
 from trainer.training.callbacks import Interruption, KeepCheckpoints, LazyCallbackList, StepCallback, StopOnDivergence
 from trainer.training.checkpoints import TENSORBOARD, TrainingFolder, clear_finished
@@ -53,6 +53,7 @@ def run_fn(fn_args: FnArgs) -> None:
 
     TFX publishes what is written only afterwards; if that fails, the step that is tried again takes the mark away.
     """
+    fn_args.custom_config = with_run_options(fn_args.custom_config)
     train_and_export(fn_args).finish()
 
 

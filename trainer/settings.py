@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -550,6 +552,20 @@ class Train(Section):
     def weights(self) -> str:
         """What training starts from if none of them is there: one of `NAMED_WEIGHTS`, a path or a URI."""
         return self.init_from[-1]
+
+
+RUN_OPTIONS = ("checkpoints", "checkpoint_every", "num_gpus")
+"""Settings of `train` that change how training is run, and not what is trained. They are no part of the cache's key."""
+RUN_OPTIONS_VARIABLE = "DEEPLAB_RUN_OPTIONS"
+"""The environment variable that holds them as JSON, `train`, and beside them the folder of `checkpoints`."""
+
+
+def with_run_options(custom_config: Mapping[str, Any]) -> dict[str, Any]:
+    """The Trainer's `custom_config` with the options of the run, which come in the environment."""
+    options = json.loads(os.environ.get(RUN_OPTIONS_VARIABLE, "{}"))
+    settings = dict(custom_config["settings"])
+    settings["train"] = {**settings["train"], **options.get("train", {})}
+    return {"checkpoints": options.get("checkpoints"), **custom_config, "settings": settings}
 
 
 class TransformSettings(Section):

@@ -42,17 +42,27 @@ class Measurement(Section):
 
 
 class Watch:
-    """Measures a step; made as it begins."""
+    """Measures a step; made as it begins.
 
-    def __init__(self) -> None:
+    Args:
+        step: the step's name.
+        run: the runner's name of the run; empty if it gives none.
+    """
+
+    run = ""
+    """The run whose step is measured last: what runs as a function is told of no context."""
+
+    def __init__(self, step: str, run: str = "") -> None:
+        Watch.run = run
+        self._step = step
         self._started = time.monotonic()
         self._peak_is_its_own = _reset_peak_memory()
 
-    def measured(self, step: str, run: str = "") -> Measurement:
+    def measured(self) -> Measurement:
         """What it has taken up to now."""
         return Measurement(
-            step=step,
-            run=run,
+            step=self._step,
+            run=self.run,
             seconds=round(time.monotonic() - self._started, 3),
             peak_memory=_peak_memory() if self._peak_is_its_own else None,
         )

@@ -21,20 +21,17 @@ from schema.labels import Labels
 STATISTICS_FILE = "FeatureStats.pb"
 
 
-def read_statistics(artifacts: list[types.Artifact] | None) -> dict[str, Statistics] | None:
-    """The statistics of an artifact, by split; None if there is no artifact."""
-    if not artifacts:
-        return None
-    artifact = artifact_utils.get_single_instance(artifacts)
+def read_statistics(artifact: types.Artifact) -> dict[str, Statistics]:
+    """The statistics of an artifact, by split."""
     return {
         split: tfdv.load_stats_binary(os.path.join(artifact_utils.get_split_uri([artifact], split), STATISTICS_FILE))
         for split in artifact_utils.decode_split_names(artifact.split_names)
     }
 
 
-def read_schema(artifacts: list[types.Artifact]) -> schema_pb2.Schema:
+def read_schema(artifact: types.Artifact) -> schema_pb2.Schema:
     """The schema of an artifact."""
-    return io_utils.SchemaReader().read(io_utils.get_only_uri_in_dir(artifact_utils.get_single_uri(artifacts)))
+    return io_utils.SchemaReader().read(io_utils.get_only_uri_in_dir(artifact.uri))
 
 
 Statistics: TypeAlias = statistics_pb2.DatasetFeatureStatisticsList

@@ -1,8 +1,16 @@
-"""Artifact types that TFX does not have."""
+"""Artifact types that TFX does not have, and what its blessings say."""
 
 from __future__ import annotations
 
 from tfx import types
+
+BLESSED = "blessed"
+"""TFX's custom property of a blessing: 1 if it is positive and 0 otherwise."""
+
+
+def all_blessed(*blessings: types.Artifact | None) -> bool:
+    """Whether every blessing is positive, of those that there are."""
+    return all(blessing.get_int_custom_property(BLESSED) == 1 for blessing in blessings if blessing)
 
 
 class ExportedModels(types.Artifact):

@@ -1,43 +1,26 @@
-"""CuratedSchema's specification."""
+"""CuratedSchema brings the text of a schema into the pipeline."""
 
-from __future__ import annotations
+# TFX reads annotations as objects, so they are not postponed here.
 
-from tfx import types
-from tfx.dsl.components.base import base_component, executor_spec
-from tfx.types import component_spec, standard_artifacts
+from tfx.dsl.component.experimental.annotations import OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types import standard_artifacts
 
-from components.curated_schema import executor
+from trainer.common import files
 
-
-class CuratedSchemaSpec(types.ComponentSpec):
-    """What CuratedSchema is given and gives."""
-
-    PARAMETERS = {executor.TEXT: component_spec.ExecutionParameter(type=str)}
-    INPUTS: dict = {}
-    OUTPUTS = {executor.SCHEMA: component_spec.ChannelParameter(type=standard_artifacts.Schema)}
+SCHEMA_FILE = "schema.pbtxt"
+"""TFX's name of the file."""
 
 
-class CuratedSchema(base_component.BaseComponent):
-    """Brings a schema into the pipeline.
+@component
+def CuratedSchema(schema_text: Parameter[str], schema: OutputArtifact[standard_artifacts.Schema]) -> None:
+    """Writes the schema to a file.
 
-    TFX's ImportSchemaGen is given a path, so that the cache answers for a file that has changed since. This component
-    is given the contents.
+    TFX's ImportSchemaGen takes a path, so the cache answers even if the file has changed since. This component takes
+    the contents.
+
+    Args:
+        schema_text: the schema in protobuf's text format; see `components.curated_schema.schema.schema_for`.
+        schema: the `Schema` artifact that is written.
     """
-
-    SPEC_CLASS = CuratedSchemaSpec
-    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
-
-    def __init__(self, schema: str):
-        """Configures the component.
-
-        Args:
-            schema: in protobuf's text format; see `components.curated_schema.schema.schema_for`.
-        """
-        super().__init__(
-            spec=CuratedSchemaSpec(
-                **{
-                    executor.TEXT: schema,
-                    executor.SCHEMA: types.Channel(type=standard_artifacts.Schema),
-                }
-            )
-        )
+    files.write_bytes(files.join(schema.uri, SCHEMA_FILE), schema_text.encode())

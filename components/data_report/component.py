@@ -1,62 +1,46 @@
-"""DataReport's specification."""
+"""DataReport draws the data set on a page."""
 
-from __future__ import annotations
+# TFX reads annotations as objects, so they are not postponed here.
 
-from tfx import types
-from tfx.dsl.components.base import base_component, executor_spec
-from tfx.types import component_spec, standard_artifacts
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types import standard_artifacts
 
+from components.artifacts.anomalies import find_anomalies
+from components.artifacts.names import PAGE_FILE
+from components.artifacts.problems import read_problems
+from components.artifacts.statistics import read_schema, read_statistics
 from components.artifacts.types import DataProblems, DataReportPage
-from components.data_report import executor
+from components.data_report.page import data_page
+from schema.labels import Labels
+from trainer.common import files
 
 
-class DataReportSpec(types.ComponentSpec):
-    """What DataReport is given and gives."""
+@component
+def DataReport(
+    statistics: InputArtifact[standard_artifacts.ExampleStatistics],
+    schema: InputArtifact[standard_artifacts.Schema],
+    problems: InputArtifact[DataProblems],
+    labels_json: Parameter[str],
+    report: OutputArtifact[DataReportPage],
+    previous_statistics: InputArtifact[standard_artifacts.ExampleStatistics] = None,
+) -> None:
+    """Draws the statistics, anomalies and quarantined pairs of a data set on one page, `<report>/index.html`.
 
-    PARAMETERS = {executor.LABELS: component_spec.ExecutionParameter(type=str)}
-    INPUTS = {
-        executor.STATISTICS: component_spec.ChannelParameter(type=standard_artifacts.ExampleStatistics),
-        executor.SCHEMA: component_spec.ChannelParameter(type=standard_artifacts.Schema),
-        executor.PROBLEMS: component_spec.ChannelParameter(type=DataProblems),
-        executor.PREVIOUS_STATISTICS: component_spec.ChannelParameter(
-            type=standard_artifacts.ExampleStatistics, optional=True
-        ),
-    }
-    OUTPUTS = {executor.REPORT: component_spec.ChannelParameter(type=DataReportPage)}
-
-
-class DataReport(base_component.BaseComponent):
-    """Draws the statistics, anomalies and quarantined pairs of a data set on one page."""
-
-    SPEC_CLASS = DataReportSpec
-    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
-
-    def __init__(
-        self,
-        statistics: types.BaseChannel,
-        schema: types.BaseChannel,
-        problems: types.BaseChannel,
-        labels_json: str,
-        previous_statistics: types.BaseChannel | None = None,
-    ):
-        """Configures the component.
-
-        Args:
-            statistics: `ExampleStatistics` of this run.
-            schema: `Schema`, for the anomalies.
-            problems: `DataProblems` of SegmentationExampleGen.
-            labels_json: `schema.labels.Labels` as JSON, for the names and colours of the classes.
-            previous_statistics: `ExampleStatistics` to show beside; it may resolve to none.
-        """
-        super().__init__(
-            spec=DataReportSpec(
-                **{
-                    executor.STATISTICS: statistics,
-                    executor.SCHEMA: schema,
-                    executor.PROBLEMS: problems,
-                    executor.PREVIOUS_STATISTICS: previous_statistics,
-                    executor.LABELS: labels_json,
-                    executor.REPORT: types.Channel(type=DataReportPage),
-                }
-            )
-        )
+    Args:
+        statistics: the statistics of this run.
+        schema: the schema that anomalies are found with.
+        problems: what SegmentationExampleGen found wrong with the data.
+        labels_json: `schema.labels.Labels` as JSON, for the names and colors of the classes.
+        report: the page.
+        previous_statistics: statistics of an earlier run to show beside, if there are any.
+    """
+    current, previous = read_statistics(statistics), previous_statistics and read_statistics(previous_statistics)
+    page = data_page(
+        statistics=current,
+        previous=previous,
+        anomalies=find_anomalies(current, previous, read_schema(schema)),
+        labels=Labels.model_validate_json(labels_json),
+        problems=read_problems(problems.uri),
+    )
+    files.write_bytes(files.join(report.uri, PAGE_FILE), page.encode())

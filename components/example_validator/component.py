@@ -1,60 +1,53 @@
-"""ExampleValidator's specification."""
+"""ExampleValidator finds anomalies in the statistics."""
 
-from __future__ import annotations
+# TFX reads annotations as objects, so they are not postponed here.
 
-from tfx import types
-from tfx.dsl.components.base import base_component, executor_spec
-from tfx.types import component_spec, standard_artifacts
+import os
 
-from components.example_validator import executor
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.utils import writer_utils
 
+from components.artifacts.anomalies import ANOMALIES_FILE, AnomaliesError, find_anomalies, sentences
+from components.artifacts.statistics import read_schema, read_statistics
 
-class ExampleValidatorSpec(types.ComponentSpec):
-    """What ExampleValidator is given and gives."""
-
-    PARAMETERS = {executor.STOP_ON_ANOMALIES: component_spec.ExecutionParameter(type=bool)}
-    INPUTS = {
-        executor.STATISTICS: component_spec.ChannelParameter(type=standard_artifacts.ExampleStatistics),
-        executor.SCHEMA: component_spec.ChannelParameter(type=standard_artifacts.Schema),
-        executor.PREVIOUS_STATISTICS: component_spec.ChannelParameter(
-            type=standard_artifacts.ExampleStatistics, optional=True
-        ),
-    }
-    OUTPUTS = {executor.ANOMALIES: component_spec.ChannelParameter(type=standard_artifacts.ExampleAnomalies)}
+BLESSED = "blessed"
+"""Custom property of the anomalies: by split, 1 if there are none and 0 otherwise."""
 
 
-class ExampleValidator(base_component.BaseComponent):
+@component
+def ExampleValidator(
+    statistics: InputArtifact[standard_artifacts.ExampleStatistics],
+    schema: InputArtifact[standard_artifacts.Schema],
+    stop_on_anomalies: Parameter[bool],
+    anomalies: OutputArtifact[standard_artifacts.ExampleAnomalies],
+    previous_statistics: InputArtifact[standard_artifacts.ExampleStatistics] = None,
+) -> None:
     """Finds what departs from the schema in each split, skew between train and eval, and drift since the run before.
 
-    TFX's own ExampleValidator compares with the schema alone, knows no environments, and never stops a run.
+    TFX's own ExampleValidator compares with the schema alone, knows no environments, and never stops a run. The files,
+    `<anomalies>/Split-<name>/SchemaDiff.pb`, are the same.
+
+    Args:
+        statistics: the statistics of this run.
+        schema: the schema, with the thresholds.
+        stop_on_anomalies: whether an anomaly ends the run, instead of being recorded.
+        anomalies: what was found.
+        previous_statistics: statistics of an earlier run to find drift against, if there are any.
+
+    Raises:
+        AnomaliesError: there are anomalies, and the run is to stop on them; nothing is published.
     """
-
-    SPEC_CLASS = ExampleValidatorSpec
-    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
-
-    def __init__(
-        self,
-        statistics: types.BaseChannel,
-        schema: types.BaseChannel,
-        stop_on_anomalies: bool,
-        previous_statistics: types.BaseChannel | None = None,
-    ):
-        """Configures the component.
-
-        Args:
-            statistics: `ExampleStatistics` of this run.
-            schema: `Schema`, with the thresholds.
-            stop_on_anomalies: whether an anomaly ends the run, instead of being recorded.
-            previous_statistics: `ExampleStatistics` to find drift against; it may resolve to none.
-        """
-        super().__init__(
-            spec=ExampleValidatorSpec(
-                **{
-                    executor.STATISTICS: statistics,
-                    executor.SCHEMA: schema,
-                    executor.PREVIOUS_STATISTICS: previous_statistics,
-                    executor.STOP_ON_ANOMALIES: stop_on_anomalies,
-                    executor.ANOMALIES: types.Channel(type=standard_artifacts.ExampleAnomalies),
-                }
-            )
-        )
+    previous = previous_statistics and read_statistics(previous_statistics)
+    found = find_anomalies(read_statistics(statistics), previous, read_schema(schema))
+    if stop_on_anomalies and sentences(found):
+        raise AnomaliesError(found)
+    anomalies.split_names = artifact_utils.encode_split_names(list(found))
+    anomalies.span = statistics.span
+    blessed = {}
+    for split, of_split in found.items():
+        folder = artifact_utils.get_split_uri([anomalies], split)
+        writer_utils.write_anomalies(os.path.join(folder, ANOMALIES_FILE), of_split)
+        blessed[split] = 0 if sentences({split: of_split}) else 1
+    anomalies.set_json_value_custom_property(BLESSED, blessed)

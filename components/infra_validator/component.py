@@ -1,64 +1,61 @@
-"""The InfraValidator's specification."""
+"""InfraValidator tries out whether a model can be served."""
 
-from __future__ import annotations
+# TFX reads annotations as objects, so they are not postponed here.
 
-from tfx import types
-from tfx.dsl.components.base import base_component, executor_spec
-from tfx.types import component_spec, standard_artifacts
+import logging
 
-from components.infra_validator import executor
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.utils import path_utils
+
+from components.artifacts.infra_validation import VALIDATION_FILE
+from components.artifacts.types import BLESSED
+from components.infra_validator.limits import Limits
+from components.infra_validator.validate import read_pictures, validate
+from schema.features import EVAL_SPLIT
+from trainer.common import files
+
+LOGGER = logging.getLogger(__name__)
+
+# TFX's names of the files of an `InfraBlessing`.
+BLESSED_FILE = "INFRA_BLESSED"
+NOT_BLESSED_FILE = "INFRA_NOT_BLESSED"
 
 
-class InfraValidatorSpec(types.ComponentSpec):
-    """What the InfraValidator is given and gives."""
-
-    PARAMETERS = {
-        executor.PICTURES: component_spec.ExecutionParameter(type=int),
-        executor.MAX_MEMORY_MIB: component_spec.ExecutionParameter(type=int),
-        executor.MAX_SECONDS: component_spec.ExecutionParameter(type=int),
-    }
-    INPUTS = {
-        executor.MODEL: component_spec.ChannelParameter(type=standard_artifacts.Model),
-        executor.EXAMPLES: component_spec.ChannelParameter(type=standard_artifacts.Examples),
-    }
-    OUTPUTS = {executor.BLESSING: component_spec.ChannelParameter(type=standard_artifacts.InfraBlessing)}
-
-
-class InfraValidator(base_component.BaseComponent):
+@component
+def InfraValidator(
+    model: InputArtifact[standard_artifacts.Model],
+    examples: InputArtifact[standard_artifacts.Examples],
+    pictures: Parameter[int],
+    max_memory_mib: Parameter[int],
+    max_seconds: Parameter[int],
+    blessing: OutputArtifact[standard_artifacts.InfraBlessing],
+) -> None:
     """Runs a model in a fresh process with nothing but TensorFlow, and blesses it if it answers as it should.
 
-    TFX's wants Docker, or a cluster whose metadata say where it runs, which open-source Kubeflow does not give it.
+    A model that fails is no error: it is not blessed, and so not pushed. TFX's InfraValidator wants Docker, or a
+    cluster whose metadata say where it runs, which open-source Kubeflow does not give it.
+
+    Args:
+        model: the model that is tried out.
+        examples: the images are those of the split `eval`.
+        pictures: how many images are taken.
+        max_memory_mib: how much memory the process may take.
+        max_seconds: how long it may take.
+        blessing: the blessing, with an `InfraValidationResult`.
+
+    Raises:
+        ValueError: there are no labelled pictures in the split `eval`.
     """
-
-    SPEC_CLASS = InfraValidatorSpec
-    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
-
-    def __init__(
-        self,
-        model: types.BaseChannel,
-        examples: types.BaseChannel,
-        pictures: int,
-        max_memory_mib: int,
-        max_seconds: int,
-    ):
-        """Configures the component.
-
-        Args:
-            model: `Model` that is tried out.
-            examples: `Examples`; the pictures are those of the split `eval`.
-            pictures: how many are taken.
-            max_memory_mib: that the process may take.
-            max_seconds: that it may take.
-        """
-        super().__init__(
-            spec=InfraValidatorSpec(
-                **{
-                    executor.MODEL: model,
-                    executor.EXAMPLES: examples,
-                    executor.PICTURES: pictures,
-                    executor.MAX_MEMORY_MIB: max_memory_mib,
-                    executor.MAX_SECONDS: max_seconds,
-                    executor.BLESSING: types.Channel(type=standard_artifacts.InfraBlessing),
-                }
-            )
-        )
+    validation = validate(
+        path_utils.serving_model_path(model.uri),
+        read_pictures(artifact_utils.get_split_uris([examples], EVAL_SPLIT), pictures),
+        Limits(max_seconds, max_memory_mib),
+    )
+    if not validation.blessed:
+        LOGGER.warning("the model is not pushed: %s", validation.reason)
+    blessing.set_int_custom_property(BLESSED, int(validation.blessed))
+    document = validation.model_dump_json(indent=1).encode()
+    files.write_bytes(files.join(blessing.uri, VALIDATION_FILE), document)
+    files.write_bytes(files.join(blessing.uri, BLESSED_FILE if validation.blessed else NOT_BLESSED_FILE), b"")

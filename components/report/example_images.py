@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import base64
 import io
+import logging
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from components.artifacts.evaluation import PictureScores, read_pictures
+from schema import features
 from schema.labels import IGNORE_LABEL, Labels
+from trainer.common import files
 from trainer.common.drawing import palette
+
+LOGGER = logging.getLogger(__name__)
 
 WORST, MIDDLE, BEST = "worst", "middle", "best"
 SHOWN = 4
@@ -43,6 +49,14 @@ class Drawing:
     differences: str
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A picture on the page."""
+
+    scores: PictureScores
+    drawing: Drawing
+
+
 def chosen_pictures(folder: str) -> dict[str, list[PictureScores]]:
     """The pictures that the model does worst on, those around the median, and the best, by mean IoU.
 
@@ -68,6 +82,57 @@ def chosen_pictures(folder: str) -> dict[str, list[PictureScores]]:
             taken.setdefault(order[rank][1], (kind, len(taken)))
     found = {taken[number]: scores for number, scores in enumerate(read_pictures(folder)) if number in taken}
     return {kind: [found[key] for key in sorted(found) if key[0] == kind] for kind in (WORST, MIDDLE, BEST)}
+
+
+def shown_pictures(
+    chosen: Mapping[str, Sequence[PictureScores]], examples: str, model: str, labels: Labels
+) -> dict[str, list[Shown]]:
+    """Predicts pictures and draws them, one after another.
+
+    Args:
+        chosen: by kind; see `chosen_pictures`.
+        examples: folder of the split's TFRecords.
+        model: folder of the SavedModel.
+        labels: the classes.
+    """
+    # Only here: the page needs this module, and no TensorFlow.
+    import tensorflow as tf
+
+    wanted = {scores.id for kind in chosen.values() for scores in kind}
+    found = _examples(examples, wanted)
+    if gone := wanted - set(found):
+        LOGGER.warning("the report lacks pictures that are not in %s: %s", examples, ", ".join(sorted(gone)))
+    if not found:
+        return {}
+    # The loaded model is kept, since its functions die with it.
+    loaded = tf.saved_model.load(model)
+    serve = loaded.signatures[features.SERVING_SIGNATURE]
+
+    def shown(scores: PictureScores) -> Shown:
+        picture, label = found[scores.id]
+        answer = serve(images=tf.constant([picture]))
+        return Shown(scores, draw(picture, label, answer[features.MASK].numpy()[0], labels))
+
+    return {kind: [shown(scores) for scores in of_kind if scores.id in found] for kind, of_kind in chosen.items()}
+
+
+def _examples(folder: str, ids: set[str]) -> dict[str, tuple[bytes, bytes]]:
+    """Pictures and labels, encoded, by their ids; of several with the same id the first."""
+    import tensorflow as tf
+
+    found: dict[str, tuple[bytes, bytes]] = {}
+    records = tf.data.TFRecordDataset([files.join(folder, file) for file in sorted(files.list_files(folder))])
+    for record in records.as_numpy_iterator() if ids else ():
+        example = tf.train.Example.FromString(record).features.feature
+        (picture_id,) = example[features.IMAGE_SOURCE_ID].bytes_list.value
+        if (name := picture_id.decode()) in ids and name not in found:
+            picture, label = (
+                example[key].bytes_list.value[0] for key in (features.IMAGE_ENCODED, features.LABEL_ENCODED)
+            )
+            found[name] = picture, label
+            if len(found) == len(ids):
+                break
+    return found
 
 
 def draw(picture: bytes, label: bytes, prediction: bytes, labels: Labels) -> Drawing:

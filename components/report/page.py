@@ -11,12 +11,12 @@ import numpy as np
 import yaml
 
 from components import pages
-from components.artifacts.evaluation import Evaluation, PictureScores, Scores
+from components.artifacts.evaluation import Evaluation, Scores
 from components.artifacts.exports import PUSHED_FOLDER, ExportedModel
 from components.artifacts.infra_validation import InfraValidationResult
 from components.artifacts.measurements import Measurement
 from components.report import curves
-from components.report.example_images import BEST, MIDDLE, WORST, Drawing
+from components.report.example_images import BEST, MIDDLE, WORST, Shown
 from schema.features import EVAL_SPLIT, TRAIN_SPLIT
 from schema.labels import LabelClass, Labels
 from trainer.common.metrics import (
@@ -58,14 +58,6 @@ MATRIX_CLASSES = 40
 LISTED_CONFUSIONS = 10
 LISTED_ANOMALIES = 50
 SCRIPT = "report.js"
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A picture on the page."""
-
-    scores: PictureScores
-    drawing: Drawing
 
 
 @dataclass(frozen=True)

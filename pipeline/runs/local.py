@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -14,7 +15,8 @@ from tfx.orchestration.portable.mlmd import context_lib, execution_lib
 
 from components.artifacts.measurements import MEASURED, Measurement, Watch
 from pipeline.config.config import Config
-from pipeline.pipeline import create_pipeline
+from pipeline.output_locations import OutputLocations
+from pipeline.pipeline import create_pipeline, run_options
 from pipeline.runs.results import RunResult, read_result
 from pipeline.steps import RESOLVERS
 
@@ -63,7 +65,7 @@ def run(config: Config, reporter: Reporter) -> RunResult:
         KeyboardInterrupt: somebody stopped it; the same holds.
     """
     graph = create_pipeline(config)
-    with _RunState.of(reporter) as state:
+    with _RunState.of(reporter) as state, _environment(run_options(config, OutputLocations.local(config))):
         try:
             _ReportingDagRunner().run(graph)
         except Exception:
@@ -72,6 +74,21 @@ def run(config: Config, reporter: Reporter) -> RunResult:
                 raise
             raise state.failure from state.failure.__cause__
     return read_result(config, state.run_id)
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Sets environment variables for a while."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 class _RunState:
@@ -101,12 +118,12 @@ class _ReportingNode(beam_dag_runner.PipelineNodeAsDoFn):
         state = _RunState.current
         state.run_id = self._pipeline_runtime_spec.pipeline_run_id.field_value.string_value
         state.reporter.step_started(self._node_id)
-        watch = Watch()
+        watch = Watch(self._node_id, state.run_id)
         try:
             super()._run_node()
             execution = self._require_success()
             cached = execution.last_known_state == metadata_store_pb2.Execution.CACHED
-            measurement = watch.measured(self._node_id, state.run_id)
+            measurement = watch.measured()
             # What a resolver puts out is an earlier run's.
             if not cached and self._node_id not in RESOLVERS:
                 self._mark_outputs(execution, measurement)

@@ -19,7 +19,7 @@ from components.artifacts.names import PAGE_FILE
 from components.artifacts.problems import read_problems
 from components.artifacts.statistics import read_statistics
 from components.artifacts.types import DataProblems, DataReportPage, ExportedModels, RunReport
-from components.bulk_inferrer import executor as bulk_inferrer
+from components.bulk_inferrer import component as bulk_inferrer
 from components.pusher.versions import PUSHED_DESTINATION
 from pipeline.config.config import Config
 from pipeline.output_locations import METADATA_FILE
@@ -182,5 +182,5 @@ def metadata_in(output: Path) -> metadata_store_pb2.ConnectionConfig:
 
 
 def _pictures(statistics: Artifact) -> dict[str, int]:
-    found = read_statistics([statistics]) or {}
+    found = read_statistics(statistics)
     return {split: found[split].datasets[0].num_examples for split in sorted(found, reverse=True)}

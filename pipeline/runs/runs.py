@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,9 +71,17 @@ def runs_in(output: Path) -> list[Run]:
 
 def _is_finished(handle: metadata.Metadata, context_id: int) -> bool:
     good = (metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution.CACHED)
-    executions = handle.store.get_executions_by_context(context_id)
-    last = {kind.id for kind in handle.store.get_execution_types() if kind.name.endswith(".Report")}
-    return any(execution.type_id in last and execution.last_known_state in good for execution in executions)
+    names = {kind.id: kind.name.rpartition(".")[2] for kind in handle.store.get_execution_types()}
+    done = {
+        names[execution.type_id]: execution
+        for execution in handle.store.get_executions_by_context(context_id)
+        if execution.last_known_state in good
+    }
+    if "Report" not in done:
+        return False
+    # The masks are made after the report, if the configuration, which the report is given, asks for them.
+    configuration = json.loads(done["Report"].custom_properties["configuration_json"].string_value or "{}")
+    return "BulkInferrer" in done or not configuration.get("bulk_inference", {}).get("splits")
 
 
 def _run(output: Path, context: metadata_store_pb2.Context, *, finished: bool) -> Run:

@@ -8,20 +8,22 @@ from tfx.components.schema_gen import executor as tfx_schema_gen
 from tfx.components.statistics_gen import stats_artifact_utils
 from tfx.types import standard_component_specs as names
 
+from components.artifacts import anomalies, statistics
 from components.artifacts.names import FINGERPRINT
-from components.bulk_inferrer import executor as bulk_inferrer
-from components.curated_schema import executor as schema_executor
+from components.artifacts.types import BLESSED
+from components.bulk_inferrer.component import BulkInferrer
+from components.curated_schema import component as curated_schema
 from components.evaluator import executor as evaluator
-from components.example_validator import executor as validator
-from components.infra_validator import executor as infra_validator
-from components.pusher import executor as pusher
+from components.example_validator import component as validator
+from components.infra_validator import component as infra_validator
+from components.pusher.component import Pusher
 from components.segmentation_example_gen import driver, executor
 
 
 def test_files():
-    assert schema_executor.SCHEMA_FILE == tfx_schema_gen.DEFAULT_FILE_NAME
-    assert validator.STATISTICS_FILE == stats_artifact_utils.BINARY_PB_BASENAME
-    assert validator.ANOMALIES_FILE == tfx_validator.DEFAULT_FILE_NAME
+    assert curated_schema.SCHEMA_FILE == tfx_schema_gen.DEFAULT_FILE_NAME
+    assert statistics.STATISTICS_FILE == stats_artifact_utils.BINARY_PB_BASENAME
+    assert anomalies.ANOMALIES_FILE == tfx_validator.DEFAULT_FILE_NAME
 
 
 def test_properties_of_artifacts():
@@ -33,18 +35,18 @@ def test_properties_of_artifacts():
 
 
 def test_the_pusher_s_channels():
-    assert pusher.MODEL == names.MODEL_KEY
-    assert pusher.BLESSING == names.MODEL_BLESSING_KEY
-    assert pusher.INFRA_BLESSING == names.INFRA_BLESSING_KEY
-    assert pusher.PUSHED_MODEL == names.PUSHED_MODEL_KEY
+    assert {names.MODEL_KEY, names.MODEL_BLESSING_KEY, names.INFRA_BLESSING_KEY} <= Pusher.SPEC_CLASS.INPUTS.keys()
+    assert Pusher.SPEC_CLASS.OUTPUTS.keys() == {names.PUSHED_MODEL_KEY}
 
 
 def test_the_bulk_inferrer_s_channels():
-    assert bulk_inferrer.EXAMPLES == names.EXAMPLES_KEY
-    assert bulk_inferrer.MODEL == names.MODEL_KEY
-    assert bulk_inferrer.BLESSING == names.MODEL_BLESSING_KEY
-    assert bulk_inferrer.INFRA_BLESSING == names.INFRA_BLESSING_KEY
-    assert bulk_inferrer.INFERENCE_RESULT == names.INFERENCE_RESULT_KEY
+    assert BulkInferrer.SPEC_CLASS.INPUTS.keys() == {
+        names.EXAMPLES_KEY,
+        names.MODEL_KEY,
+        names.MODEL_BLESSING_KEY,
+        names.INFRA_BLESSING_KEY,
+    }
+    assert BulkInferrer.SPEC_CLASS.OUTPUTS.keys() == {names.INFERENCE_RESULT_KEY}
 
 
 def test_what_the_evaluator_is_given():
@@ -68,9 +70,9 @@ def test_what_a_blessing_says():
 
 
 def test_the_infra_validator():
-    assert infra_validator.MODEL == names.MODEL_KEY
-    assert infra_validator.EXAMPLES == names.EXAMPLES_KEY
-    assert infra_validator.BLESSING == names.BLESSING_KEY
-    assert infra_validator.BLESSED == tfx_infra_validator._BLESSED_KEY
+    validator_spec = infra_validator.InfraValidator.SPEC_CLASS
+    assert validator_spec.INPUTS.keys() == {names.MODEL_KEY, names.EXAMPLES_KEY}
+    assert validator_spec.OUTPUTS.keys() == {names.BLESSING_KEY}
+    assert BLESSED == tfx_infra_validator._BLESSED_KEY
     assert infra_validator.BLESSED_FILE == tfx_infra_validator._BLESSED_FILENAME
     assert infra_validator.NOT_BLESSED_FILE == tfx_infra_validator._NOT_BLESSED_FILENAME

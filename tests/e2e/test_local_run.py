@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -87,7 +88,7 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def story(tmp_path_factory, devkit_root) -> Story:
+def folder(tmp_path_factory, devkit_root) -> Story:
     directory = tmp_path_factory.mktemp("story")
     config_file = directory / "e2e.yaml"
     config_file.write_text(CONFIG)
@@ -95,7 +96,48 @@ def story(tmp_path_factory, devkit_root) -> Story:
     return Story(config_file, str(directory / "span-{SPAN}" / "VOC2012"), directory / "out")
 
 
-# The tests of this module go on from one another's runs, in the order in which they stand here.
+@pytest.fixture(scope="module")
+def interrupted(folder) -> tuple[int, str, str]:
+    """A run that was interrupted in training: its exit code, what it showed, and its log."""
+    process = started(folder)
+    wait_for_training(folder, process)
+    process.send_signal(signal.SIGINT)
+    _, shown = process.communicate(timeout=60)
+    (log,) = (folder.output / "logs").iterdir()
+    return process.returncode, shown, log.read_text()
+
+
+@pytest.fixture(scope="module")
+def killed(folder, interrupted) -> str:
+    """What a run showed that went on after it, and was killed in training."""
+    process = started(folder)
+    wait_for_training(folder, process)
+    process.kill()
+    _, shown = process.communicate(timeout=60)
+    return shown
+
+
+@pytest.fixture(scope="module")
+def first(folder, killed) -> tuple[RunResult, Recorder]:
+    """The first run that came to its end."""
+    return folder.run()
+
+
+@pytest.fixture
+def story(folder, first, tmp_path) -> Iterator[Story]:
+    """The folder after the first run. What a test makes of it, and of the data, is undone after it."""
+    place, saved = folder.output.parent, tmp_path / "saved"
+    shutil.copytree(place, saved, symlinks=True)
+    yield folder
+    shutil.rmtree(place)
+    shutil.copytree(saved, place, symlinks=True)
+
+
+def add_span(story: Story) -> Path:
+    """Adds the second span, of other pictures than the first."""
+    write_devkit(story.output.parent / "new", train=12, val=4, seed=1)
+    span = story.output.parent / "span-2" / "VOC2012"
+    return shutil.copytree(story.output.parent / "new" / "VOCdevkit" / "VOC2012", span)
 
 
 def started(story: Story) -> subprocess.Popen:
@@ -118,34 +160,21 @@ def wait_for_training(story: Story, process: subprocess.Popen) -> None:
     pytest.fail(f"the run ended before it trained: {process.stderr.read()}")
 
 
-def test_interrupted_it_says_how_to_go_on(story):
-    process = started(story)
-    wait_for_training(story, process)
-    process.send_signal(signal.SIGINT)
-    _, shown = process.communicate(timeout=60)
-    assert process.returncode == 130
+def test_interrupted_it_says_how_to_go_on(interrupted):
+    exit_code, shown, log = interrupted
+    assert exit_code == 130
     assert "interrupted; the steps that are done are kept" in shown
     assert "Traceback" not in shown
     assert "✓ SegmentationExampleGen" in shown
     assert "✓ Transform" in shown
     assert "oneDNN" not in shown
     assert "WARNING" not in shown
-    (log,) = (story.output / "logs").iterdir()
-    assert "Going to run a new execution" in log.read_text()
+    assert "Going to run a new execution" in log
 
 
-def test_killed_in_training(story):
-    process = started(story)
-    wait_for_training(story, process)
-    process.kill()
-    _, shown = process.communicate(timeout=60)
-    assert "✓ Transform               as before, from the cache" in shown
-    assert "✓ Trainer" not in shown
-
-
-@pytest.fixture(scope="module")
-def first(story) -> tuple[RunResult, Recorder]:
-    return story.run()
+def test_killed_in_training(killed):
+    assert "✓ Transform               as before, from the cache" in killed
+    assert "✓ Trainer" not in killed
 
 
 def test_it_goes_on_after_the_last_finished_step(first):
@@ -228,6 +257,12 @@ def test_with_nothing_changed_everything_comes_from_the_cache(story, first):
     assert result == first[0]
 
 
+def test_options_of_the_run_train_no_new_model(story, first):
+    result, steps = story.run("train.checkpoint_every=7", "train.num_gpus=0", "train.checkpoints=elsewhere")
+    assert set(steps.cached) >= STEPS - RESOLVERS
+    assert result == first[0]
+
+
 def test_a_changed_training_parameter_runs_only_the_trainer_and_what_follows(story, first):
     """The new model is compared with the first; asked for a gain it cannot have, it is refused, with the reason."""
     result, steps = story.run("hps.lr=0.001", "eval.min_mean_iou_change=0.9")
@@ -243,6 +278,7 @@ def test_a_changed_training_parameter_runs_only_the_trainer_and_what_follows(sto
 
 
 def test_a_changed_gate_judges_the_same_model_again(story, first):
+    story.run("hps.lr=0.001", "eval.min_mean_iou_change=0.9")
     result, steps = story.run("hps.lr=0.001", "eval.min_mean_iou=0.99", "eval.min_mean_iou_change=-1")
     assert set(steps.worked) - RESOLVERS == {"Evaluator", "Report", "Pusher"}
     assert not result.evaluation.blessed
@@ -300,8 +336,7 @@ def test_a_failing_step_is_named_with_its_own_error(story, tmp_path):
 
 
 def test_a_new_span_trains_again_and_is_compared_with_the_last(story, first):
-    write_devkit(story.output.parent / "new", train=12, val=4, seed=1)
-    shutil.copytree(story.output.parent / "new" / "VOCdevkit" / "VOC2012", story.output.parent / "span-2" / "VOC2012")
+    add_span(story)
     result, steps = story.run("eval.min_mean_iou_change=-1")
     assert set(steps.worked) - RESOLVERS == STEPS - RESOLVERS - {"CuratedSchema"}
     assert result.spans == "2"
@@ -316,7 +351,7 @@ def test_a_new_span_trains_again_and_is_compared_with_the_last(story, first):
 def test_a_span_with_other_data_stops_before_training(story, first):
     """All pictures are strips. Nothing of them is broken, but a camera does not take such pictures."""
     root = story.output.parent / "span-3" / "VOC2012"
-    shutil.copytree(story.output.parent / "span-2" / "VOC2012", root)
+    shutil.copytree(add_span(story), root)
     for number in range(1, 17):
         Image.new("L", (90, 4), 7).save(root / "SegmentationClass" / f"2012_{number:06d}.png")
         Image.new("RGB", (90, 4)).save(root / "JPEGImages" / f"2012_{number:06d}.jpg")

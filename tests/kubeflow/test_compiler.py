@@ -16,14 +16,13 @@ from kfp import components
 from kfp.kubernetes import kubernetes_executor_config_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-import trainer
 from kubeflow import entrypoint
 from kubeflow.compiler import compile_pipeline, quantity
-from kubeflow.entrypoint import steps_code
 from kubeflow.package import Package, PackageError
+from pipeline.code import code_of
 from pipeline.config.config import ConfigError
 from pipeline.config.loading import load_config
-from pipeline.pipeline import code_of
+from trainer.settings import RUN_OPTIONS_VARIABLE
 
 CONFIG = Path(__file__).with_name("kubeflow.yaml")
 GOLDEN = Path(__file__).with_name("golden.yaml")
@@ -53,7 +52,9 @@ def test_the_file_is_as_it_was(package, tasks):
     # What changes with each change of the code is left out.
     settings = tasks["SegmentationExampleGen"]["inputs"]["parameters"]["runtime_settings"]["runtimeValue"]["constant"]
     text = package.text.replace(settings, "SETTINGS")
-    for code in (code_of(trainer), steps_code()):
+    executors = package.spec["deploymentSpec"]["executors"].values()
+    steps = [entrypoint.Component.model_validate_json(item["container"]["args"][1]) for item in executors]
+    for code in (code_of("trainer"), *(step.code for step in steps)):
         text = text.replace(code, "CODE")
     if os.environ.get(UPDATE):
         GOLDEN.write_text(text, encoding="utf-8")
@@ -127,7 +128,7 @@ def test_our_own_steps_wait_for_no_component_but_themselves():
     environment = {**os.environ, **environments[0]}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "components.pusher.executor" in modules
+    assert "components.pusher.component" in modules
 
 
 def test_names_are_such_as_kubernetes_takes(package, tasks):
@@ -196,7 +197,12 @@ def test_the_trainer_gets_its_nodes(package, tasks, executors):
     assert container["resources"]["resourceCpuLimit"] == "7500m"
     assert container["resources"]["cpuLimit"] == 7.5
     assert container["resources"]["memoryLimit"] == pytest.approx(34.36, abs=0.01)
-    assert {item["name"] for item in container["env"]} == {"AWS_ENDPOINT_URL", "NCCL_DEBUG", "_KFP_RUNTIME"}
+    assert {item["name"] for item in container["env"]} == {
+        "AWS_ENDPOINT_URL",
+        "DEEPLAB_RUN_OPTIONS",
+        "NCCL_DEBUG",
+        "_KFP_RUNTIME",
+    }
     assert tasks["Trainer"]["retryPolicy"]["maxRetryCount"] == 5
     pod = package.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-Trainer"]
     assert pod["nodeSelector"]["labels"] == {"cloud.google.com/gke-accelerator": "nvidia-l4"}
@@ -307,3 +313,21 @@ def test_what_is_no_compiled_pipeline_is_refused(tmp_path):
         file.write_text(text)
         with pytest.raises(PackageError, match="not a compiled pipeline"):
             Package.read(file)
+
+
+def test_options_of_the_run_alone_are_no_reason_to_train_again(package, executors):
+    """They reach the Trainer by its environment, and are no part of the hash of what is trained."""
+
+    def settings_of(compiled: Package) -> str:
+        inputs = compiled.spec["root"]["dag"]["tasks"]["SegmentationExampleGen"]["inputs"]["parameters"]
+        return inputs["runtime_settings"]["runtimeValue"]["constant"]
+
+    other = compiled("train.checkpoint_every=7", "train.checkpoints=gs://elsewhere")
+    environment = other.spec["deploymentSpec"]["executors"]["exec-Trainer"]["container"]["env"]
+    (options,) = (json.loads(each["value"]) for each in environment if each["name"] == RUN_OPTIONS_VARIABLE)
+    assert options["train"]["checkpoint_every"] == 7
+    assert options["checkpoints"] == "gs://elsewhere/Golden_Voc"
+    for step, executor in other.spec["deploymentSpec"]["executors"].items():
+        if step != "exec-Trainer":
+            assert executor == executors[step]
+    assert settings_of(other) == settings_of(package) != settings_of(compiled("train.jit=true"))

@@ -17,6 +17,7 @@ from kubeflow import entrypoint
 from kubeflow.entrypoint import Component, EntrypointError
 from kubeflow.launcher_paths import LOCAL_ROOT, local_path
 from kubeflow.run_record.record import Record, write_record
+from pipeline.code import code_of
 
 ROOT = "minio://mlpipeline/v2/demo/run/step/1"
 EXAMPLE_GEN = Component(
@@ -160,7 +161,7 @@ def test_the_program_writes_the_launchers_output_file(launcher_root):
 
 def test_an_image_of_other_code_is_told(caplog):
     text = json_format.MessageToJson(executor_input({"model": {"uri": "s3://b/m"}}, ("blessing",)))
-    for code, told in ((entrypoint.steps_code(), 0), ("of last week", 1)):
+    for code, told in ((code_of(echo().executor), 0), ("of last week", 1)):
         caplog.clear()
         entrypoint.main(["--component", echo(code=code).model_dump_json(), "--executor-input", text])
         assert caplog.text.count("was the image built anew?") == told
@@ -211,6 +212,16 @@ def test_example_gens_driver_is_run_and_finds_the_newest_span(spans, launcher_ro
     assert [file.name for file in folder.iterdir()] == ["data_tfrecord-00000-of-00001"]
 
 
+def test_driver_and_executor_share_a_listing(spans, monkeypatch):
+    asked = []
+    list_split = VocData.list_split
+    monkeypatch.setattr(
+        VocData, "list_split", lambda self, root, name: asked.append((root, name)) or list_split(self, root, name)
+    )
+    examples_of(spans)
+    assert sorted(name for _, name in asked) == ["eval", "train"]
+
+
 def test_another_span_can_be_asked_for(spans):
     output = examples_of(spans, span=1.0)
     assert json_format.MessageToDict(output.artifacts["examples"].artifacts[0].metadata)["spans"] == "1"
@@ -235,7 +246,7 @@ def test_data_that_the_last_run_has_learnt_from_are_not_ingested_again(spans, la
 PREVIOUS_RUN = Component(
     step="PreviousRun",
     code="",
-    executor="kubeflow.run_record.executor.PreviousRunExecutor",
+    executor="kubeflow.run_record.component.PreviousRun_Executor",
     driver=None,
     inputs={},
     outputs={

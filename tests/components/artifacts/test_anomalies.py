@@ -9,7 +9,7 @@ from tfx.types import artifact_utils, standard_artifacts
 
 from components.artifacts.anomalies import AnomaliesError, find_anomalies, sentences
 from components.curated_schema.schema import schema_for
-from components.example_validator.executor import Executor
+from components.example_validator.component import ExampleValidator
 
 CAT, DOG = 1, 2
 
@@ -96,7 +96,7 @@ class TestExecutor:
                 file.parent.mkdir()
                 file.write_bytes(values.SerializeToString())
             anomalies = artifact(standard_artifacts.ExampleAnomalies, "anomalies")
-            Executor().Do(
+            ExampleValidator.EXECUTOR_SPEC.executor_class().Do(
                 {"statistics": [statistics], "schema": [schema], "previous_statistics": []},
                 {"anomalies": [anomalies]},
                 {"stop_on_anomalies": stop_on_anomalies},

@@ -17,7 +17,7 @@ from tfx.types import artifact_utils, standard_artifacts
 
 from components.artifacts.predictions import MASK_FILES, PROBLEMS_FILE
 from components.artifacts.problems import DataError, Problem
-from components.bulk_inferrer.executor import PREDICTED, WITHOUT_MASK, Executor
+from components.bulk_inferrer.component import PREDICTED, WITHOUT_MASK, BulkInferrer
 from components.shared_model import SharedModel
 from components.tf_example import to_tf_example
 from schema import features
@@ -62,7 +62,8 @@ def examples_of(folder: Path, **splits: list[bytes]) -> standard_artifacts.Examp
 def run(model, examples, result, splits=("eval",), **blessings) -> None:
     context = base_beam_executor.BaseBeamExecutor.Context(beam_pipeline_args=["--runner=FnApiRunner"])
     given = {"model": [model], "examples": [examples], **{name: [blessing] for name, blessing in blessings.items()}}
-    Executor(context).Do(given, {"inference_result": [result]}, {"splits": json.dumps(splits)})
+    executor = BulkInferrer.EXECUTOR_SPEC.executor_class(context)
+    executor.Do(given, {"inference_result": [result]}, {"splits": json.dumps(splits)})
 
 
 def predictions(folder: str) -> dict[str, dict]:

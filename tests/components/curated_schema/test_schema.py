@@ -8,7 +8,6 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx.types import standard_artifacts
 
 from components.curated_schema.component import CuratedSchema
-from components.curated_schema.executor import Executor
 from components.curated_schema.schema import schema_for
 from schema import features
 from schema.features import UNLABELLED
@@ -49,9 +48,9 @@ def test_every_feature_that_is_written_is_in_the_schema(by_name):
 def test_the_component_is_given_the_contents(artifact):
     """So the cache sees them, which it does not of a path."""
     text = text_format.MessageToString(schema_for(VOC2012))
-    component = CuratedSchema(text)
+    component = CuratedSchema(schema_text=text)
     assert component.exec_properties == {"schema_text": text}
     output = artifact(standard_artifacts.Schema, "schema")
-    Executor().Do({}, {"schema": [output]}, component.exec_properties)
+    component.executor_spec.executor_class().Do({}, {"schema": [output]}, component.exec_properties)
     written = Path(output.uri, "schema.pbtxt").read_text()
     assert text_format.Parse(written, schema_pb2.Schema()) == schema_for(VOC2012)

@@ -16,8 +16,9 @@ from tfx.types import artifact_utils, standard_artifacts
 
 from components.artifacts.infra_validation import read_validation
 from components.infra_validator import probe
-from components.infra_validator.executor import CALLS, Executor, read_pictures, validate
+from components.infra_validator.component import InfraValidator
 from components.infra_validator.limits import Limits
+from components.infra_validator.validate import CALLS, read_pictures, validate
 from components.segmentation_example_gen.executor import to_example
 from components.segmentation_example_gen.images import ImageFile as Source
 from components.segmentation_example_gen.pairs import Pair, Sample
@@ -147,7 +148,8 @@ def run(model, examples, folder: Path, **parameters: int):
     blessing = standard_artifacts.InfraBlessing()
     blessing.uri = str(folder)
     limits = {"pictures": 8, "max_memory_mib": 4000, "max_seconds": 300}
-    Executor().Do({"model": [model], "examples": [examples]}, {"blessing": [blessing]}, {**limits, **parameters})
+    executor = InfraValidator.EXECUTOR_SPEC.executor_class()
+    executor.Do({"model": [model], "examples": [examples]}, {"blessing": [blessing]}, {**limits, **parameters})
     return blessing, read_validation(blessing.uri)
 
 

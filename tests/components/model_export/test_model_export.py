@@ -18,7 +18,8 @@ from tfx.types import artifact_utils, standard_artifacts
 from components.artifacts.exports import EXPORTS_FILE, METRICS_FILE, ExportedModel, read_exports
 from components.artifacts.types import ExportedModels
 from components.model_export import litert, onnx
-from components.model_export.executor import Canvases, Executor, Gate, export_as
+from components.model_export.component import ModelExport
+from components.model_export.gate import Canvases, Gate, export_as
 from components.segmentation_example_gen.executor import to_example
 from components.segmentation_example_gen.images import ImageFile
 from components.segmentation_example_gen.pairs import Pair, Sample
@@ -135,7 +136,7 @@ def run(model, examples, folder: Path, formats, max_loss: float, **parameters: i
     """Runs the executor."""
     exports = ExportedModels()
     exports.uri = str(folder)
-    Executor().Do(
+    ModelExport.EXECUTOR_SPEC.executor_class().Do(
         {"model": [model], "examples": [examples]},
         {"exports": [exports]},
         {

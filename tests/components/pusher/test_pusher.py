@@ -1,4 +1,4 @@
-"""The Pusher's executor, into a folder. Into buckets: tests/trainer/common/test_files.py."""
+"""The Pusher, into a folder. Into buckets: tests/trainer/common/test_files.py."""
 
 import errno
 import json
@@ -12,7 +12,7 @@ from components.artifacts.evaluation import EVALUATION_FILE
 from components.artifacts.exports import ExportedModel, write_exports
 from components.artifacts.statistics import STATISTICS_FILE
 from components.artifacts.types import ExportedModels
-from components.pusher.executor import Executor
+from components.pusher.component import Pusher
 from components.pusher.model_card import CARD_JSON, CARD_MARKDOWN, CardFacts
 from components.pusher.versions import PushError
 from schema.labels import Labels
@@ -55,7 +55,7 @@ def push(artifact, tmp_path, statistics_of, masks):
         model_run = artifact(standard_artifacts.ModelRun, "model_run")
         Path(model_run.uri, EFFECTIVE_FILE).write_text('{"steps": 60}')
         pushed = artifact(standard_artifacts.PushedModel, "pushed")
-        Executor().Do(
+        Pusher.EXECUTOR_SPEC.executor_class().Do(
             {
                 "model": [model],
                 "model_blessing": [blessing],

@@ -232,9 +232,9 @@ def test_a_picture_that_may_not_be_read(voc, monkeypatch):
 
     # Root, who often runs tests, may read everything.
     monkeypatch.setattr(images, "read_bytes", refuse)
-    assert all(
-        "cannot be read: Permission denied" in problem for problem in problems_in(DATA.validate_python({"root": voc}))
-    )
+    problems = problems_in(DATA.validate_python({"root": voc}))
+    assert problems
+    assert all("cannot be read: Permission denied" in problem for problem in problems)
 
 
 LISTS = {

@@ -302,7 +302,7 @@ def test_a_blessed_model_is_pushed_into_a_bucket_and_found_there(bucket, tmp_pat
     from tfx.types import standard_artifacts
 
     from components.artifacts.evaluation import EVALUATION_FILE
-    from components.pusher.executor import Executor
+    from components.pusher.component import Pusher
     from components.pusher.model_card import CARD_JSON, CARD_MARKDOWN, CardFacts
     from kubeflow.run_record.record import last_pushed_model
     from schema.labels import VOC2012
@@ -318,22 +318,24 @@ def test_a_blessed_model_is_pushed_into_a_bucket_and_found_there(bucket, tmp_pat
             EFFECTIVE_FILE: "{}",
         },
     )
-    inputs: dict[str, list] = {"statistics": []}
+    inputs: dict[str, list] = {}
     for key, kind in (
         ("model", standard_artifacts.Model),
         ("model_blessing", standard_artifacts.ModelBlessing),
         ("evaluation", standard_artifacts.ModelEvaluation),
+        ("statistics", standard_artifacts.ExampleStatistics),
         ("model_run", standard_artifacts.ModelRun),
     ):
         inputs[key] = [kind()]
         inputs[key][0].uri = str(tmp_path / "folder")
+    inputs["statistics"][0].split_names = "[]"
     facts = CardFacts(name="x", deeplab="0", base_model="MobileNetV2", image_size=65, output_stride=16, data={})
     for blessed in (0, 1):
         inputs["model_blessing"][0].set_int_custom_property("blessed", blessed)
         pushed = standard_artifacts.PushedModel()
         pushed.uri = str(tmp_path / "pushed")
         properties = {"destination": f"{bucket.uri}/models", "card_facts": facts.model_dump_json()}
-        Executor().Do(inputs, {"pushed_model": [pushed]}, properties)
+        Pusher.EXECUTOR_SPEC.executor_class().Do(inputs, {"pushed_model": [pushed]}, properties)
         found = last_pushed_model(f"{bucket.uri}/models")
         assert (pushed.get_string_custom_property("pushed_destination") or None) == found
         assert (found is not None) == bool(blessed)

@@ -1,4 +1,4 @@
-"""The InfraValidator's executor: a fresh process for the model, and what comes of it as a blessing."""
+"""Tries out a model in a fresh process, and in TensorFlow Serving if it is installed."""
 
 from __future__ import annotations
 
@@ -17,31 +17,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from PIL import Image
-from tfx import types
-from tfx.dsl.components.base import base_executor
-from tfx.types import artifact_utils
-from tfx.utils import path_utils
 
-from components.artifacts.infra_validation import VALIDATION_FILE, InfraValidationResult
+from components.artifacts.infra_validation import InfraValidationResult
 from components.infra_validator import model_server, probe
 from components.infra_validator.checks import SampleImage, find_problems, other_mask_problems
 from components.infra_validator.limits import LimitedProcess, LimitError, Limits
 from schema import features
 from schema.labels import LABELS_FILE, read_labels
-from trainer.common import files
 
 LOGGER = logging.getLogger(__name__)
-
-PICTURES = "pictures"
-MAX_MEMORY_MIB = "max_memory_mib"
-MAX_SECONDS = "max_seconds"
-# TFX's names of the channels, of the blessing's custom property and of its files.
-MODEL = "model"
-EXAMPLES = "examples"
-BLESSING = "blessing"
-BLESSED = "blessed"
-BLESSED_FILE = "INFRA_BLESSED"
-NOT_BLESSED_FILE = "INFRA_NOT_BLESSED"
 
 CALLS = (
     (features.SERVING_SIGNATURE, "images", probe.IMAGES),
@@ -54,35 +38,6 @@ CALLS = (
 LOOKED_AT = 20
 """So many times the pictures wanted are looked at to find some of different sizes."""
 REASONS_TOLD = 3
-
-
-class Executor(base_executor.BaseExecutor):
-    """Writes `Validation` and TFX's marks of an `InfraBlessing`."""
-
-    def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
-        """Tries out the model. That it fails is no error: it is not blessed, and so not pushed.
-
-        Raises:
-            ValueError: there are no labelled pictures in the split `eval`.
-        """
-        self._log_startup(input_dict, output_dict, exec_properties)
-        folders = artifact_utils.get_split_uris(input_dict[EXAMPLES], features.EVAL_SPLIT)
-        pictures = read_pictures(folders, exec_properties[PICTURES])
-        model = path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict[MODEL]))
-        limits = Limits(exec_properties[MAX_SECONDS], exec_properties[MAX_MEMORY_MIB])
-        validation = validate(model, pictures, limits)
-        if not validation.blessed:
-            LOGGER.warning("the model is not pushed: %s", validation.reason)
-        blessing = artifact_utils.get_single_instance(output_dict[BLESSING])
-        blessing.set_int_custom_property(BLESSED, int(validation.blessed))
-        document = validation.model_dump_json(indent=1).encode()
-        files.write_bytes(files.join(blessing.uri, VALIDATION_FILE), document)
-        files.write_bytes(files.join(blessing.uri, BLESSED_FILE if validation.blessed else NOT_BLESSED_FILE), b"")
 
 
 def read_pictures(folders: Sequence[str], count: int) -> list[SampleImage]:

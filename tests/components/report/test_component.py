@@ -30,7 +30,7 @@ from components.artifacts.measurements import Measurement, mark
 from components.artifacts.statistics import STATISTICS_FILE
 from components.artifacts.types import ExportedModels, RunReport
 from components.curated_schema.schema import schema_for
-from components.report.executor import Executor
+from components.report.component import Report
 from components.segmentation_example_gen.executor import to_example
 from components.segmentation_example_gen.images import ImageFile
 from components.segmentation_example_gen.pairs import Pair, Sample
@@ -132,7 +132,7 @@ def draw(artifact):
         report = artifact(RunReport, "report")
         configuration = json.dumps({"name": "cats", "hps": {"steps": 7}})
         properties = {"configuration_json": configuration, "labels_json": LABELS.model_dump_json()}
-        Executor().Do(inputs, {"report": [report]}, properties)
+        Report.EXECUTOR_SPEC.executor_class().Do(inputs, {"report": [report]}, properties)
         return Path(report.uri, "index.html").read_text()
 
     return run

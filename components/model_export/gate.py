@@ -1,8 +1,7 @@
-"""ModelExport's executor: converts, measures, keeps or leaves out."""
+"""Converts a model, measures what the conversion costs, and decides whether it is kept."""
 
 from __future__ import annotations
 
-import json
 import logging
 import statistics
 import time
@@ -10,19 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
-from tfx import types
-from tfx.dsl.components.base import base_executor
-from tfx.types import artifact_utils
-from tfx.utils import path_utils
 
-from components.artifacts.exports import METRICS_FILE, ExportedModel, FormatName, write_exports
+from components.artifacts.exports import ExportedModel, FormatName
 from components.model_export import litert, onnx
 from schema import features
-from trainer.common import files
 from trainer.common.counts import confusion_matrix
 from trainer.common.metrics import decimal, iou_per_class
 
@@ -30,59 +24,6 @@ if TYPE_CHECKING:
     from trainer.serving.conversion import Canvas, CanvasSegmenter
 
 LOGGER = logging.getLogger(__name__)
-
-FORMATS = "formats"
-MAX_MEAN_IOU_LOSS = "max_mean_iou_loss"
-CALIBRATION_PICTURES = "calibration_pictures"
-EVAL_PICTURES = "eval_pictures"
-MODEL = "model"
-EXAMPLES = "examples"
-EXPORTS = "exports"
-
-
-class Executor(base_executor.BaseExecutor):
-    """Writes a folder for each format that is kept, its file and `ExportedModel` in it, and the list of all."""
-
-    def Do(
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
-    ) -> None:
-        """Makes the exports. That one cannot be made, or loses too much, is no error: it is left out.
-
-        Raises:
-            WeightsError: the model does not say what its network is, or has no weights that fit it.
-            ValueError: the split `eval` has no labelled pictures.
-        """
-        # Only here: Keras takes seconds, and whoever builds the graph imports this module.
-        from trainer.serving.conversion import read_segmenter
-
-        self._log_startup(input_dict, output_dict, exec_properties)
-        segmenter = read_segmenter(path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict[MODEL])))
-        judged = Canvases(
-            artifact_utils.get_split_uris(input_dict[EXAMPLES], features.EVAL_SPLIT),
-            segmenter,
-            exec_properties.get(EVAL_PICTURES),
-        )
-        calibration = Canvases(
-            artifact_utils.get_split_uris(input_dict[EXAMPLES], features.TRAIN_SPLIT),
-            segmenter,
-            exec_properties[CALIBRATION_PICTURES],
-        )
-        gate = Gate(segmenter, judged, exec_properties[MAX_MEAN_IOU_LOSS])
-        folder = artifact_utils.get_single_uri(output_dict[EXPORTS])
-        exports = []
-        for name in json.loads(exec_properties[FORMATS]):
-            contents, export = export_as(name, segmenter, calibration, gate)
-            if contents is not None and export.file is not None:
-                files.write_bytes(files.join(folder, name, export.file), contents)
-                files.write_bytes(files.join(folder, name, METRICS_FILE), export.model_dump_json(indent=1).encode())
-                LOGGER.info("%s: %s", name, export.sentence)
-            else:
-                LOGGER.warning("the export %s is left out: %s", name, export.sentence)
-            exports.append(export)
-        write_exports(folder, exports)
 
 
 class Canvases:
