@@ -245,8 +245,8 @@ def our_network(job: Job) -> Any:
     from trainer.model.deeplabv3plus import deeplabv3plus
     from trainer.model.folding import folded
     from trainer.settings import Hps, NNArch
-    from trainer.training.optimizer import optimizer
     from trainer.training.losses import cross_entropy
+    from trainer.training.optimizer import optimizer
 
     hps = Hps()
     nn_arch = NNArch(image_size=job.size, num_classes=NUM_CLASSES, output_stride=job.output_stride)

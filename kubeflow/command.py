@@ -72,7 +72,7 @@ Namespace = Annotated[str | None, typer.Option("--namespace", help="The namespac
 def _kfp_local(config: Config, reporter: ConsoleReporter, *, in_image: bool) -> RunResult | None:
     """Compiled, and run as Kubeflow would."""
     from kubeflow import local_run
-    from kubeflow.local_backend.errors import BackendError
+    from kubeflow.local_backend.records import BackendError
 
     try:
         return local_run.run(config, reporter, in_image=in_image)

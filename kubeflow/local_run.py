@@ -81,7 +81,6 @@ def run(
         finished = run_package(
             package,
             store=output / STORE_FOLDER,
-            root=package.spec["defaultPipelineRoot"],
             parameters=parameters,
             reporter=reporter,
             runner=runner,

@@ -1,22 +1,19 @@
-"""One connection to Kubeflow Pipelines: kfp's client, kept to the address that it is given, and its errors in words.
+"""One connection to Kubeflow Pipelines: the generated API classes on a transport of our own, and their errors in words.
 
-kfp's client by itself reads ~/.config/kfp and a kubeconfig, tries again whatever fails and waits without end. This one
-reads and writes nothing of the user's, waits no longer than it is told, and repeats only what changes nothing.
+`kfp.Client` reads ~/.config/kfp and a kubeconfig, repeats whatever fails and waits without end. This connection reads
+and writes none of the user's files, waits no longer than configured, and repeats only requests that change nothing.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
-import kfp
 import kfp_server_api
 import urllib3
 from kfp_server_api import rest
@@ -27,7 +24,7 @@ from pipeline.config.config import ConfigError
 from pipeline.config.kubeflow import Kubeflow
 
 _READS_ARE_REPEATED = urllib3.Retry(
-    # Not connect: who is not there at once is not there, and the user wants to know.
+    # Not connect: a server that does not accept the first connection is down, and the user wants to know at once.
     total=2,
     connect=0,
     redirect=0,
@@ -58,27 +55,12 @@ class RequestError(CommandError):
         self.unknown = unknown
 
 
-class _Client(kfp.Client):
-    """kfp's client without its search for settings."""
-
-    def __init__(self, configuration: kfp_server_api.Configuration, cookies: str | None, timeout: float):
-        self._given = configuration
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            # Any name will do: without one, the constructor asks for the server's health, five times over.
-            super().__init__(host=configuration.host, namespace="-", cookies=cookies)
-        self._context_setting["namespace"] = ""
-        self._run_api.api_client.rest_client = _Transport(configuration, timeout)
-
-    def _load_config(self, *_: Any) -> kfp_server_api.Configuration:
-        return self._given
-
-    def _load_context_setting_or_default(self) -> None:
-        self._context_setting = {"namespace": ""}
-
-
 class _Transport(rest.RESTClientObject):
-    """Sends requests; whatever goes wrong becomes a RequestError."""
+    """Sends requests, with the timeout for all of them; whatever goes wrong becomes a RequestError.
+
+    The generated classes take a timeout and raise errors call by call. `ApiClient.rest_client` is the public place for
+    what holds for every call.
+    """
 
     def __init__(self, configuration: kfp_server_api.Configuration, timeout: float):
         super().__init__(configuration)
@@ -169,14 +151,34 @@ def _said(body: bytes | None) -> str:
 class Connection:
     """Kubeflow Pipelines at an address."""
 
-    client: kfp.Client
     endpoint: str
     """Without a slash at the end."""
     namespace: str | None
+    client: kfp_server_api.ApiClient
+
+    @property
+    def experiments(self) -> kfp_server_api.ExperimentServiceApi:
+        """Experiments."""
+        return kfp_server_api.ExperimentServiceApi(self.client)
+
+    @property
+    def pipelines(self) -> kfp_server_api.PipelineServiceApi:
+        """Pipelines and their versions."""
+        return kfp_server_api.PipelineServiceApi(self.client)
+
+    @property
+    def recurring_runs(self) -> kfp_server_api.RecurringRunServiceApi:
+        """Recurring runs: our schedules."""
+        return kfp_server_api.RecurringRunServiceApi(self.client)
+
+    @property
+    def runs(self) -> kfp_server_api.RunServiceApi:
+        """Runs."""
+        return kfp_server_api.RunServiceApi(self.client)
 
     @contextlib.contextmanager
-    def to(self, what: str) -> Iterator[kfp.Client]:
-        """kfp's client, to do something with.
+    def to(self, what: str) -> Iterator[None]:
+        """Names the endpoint and the purpose in the errors of the requests inside.
 
         Args:
             what: for errors, after "cannot".
@@ -185,9 +187,7 @@ class Connection:
             RequestError: it could not be done.
         """
         try:
-            # kfp prints links of its own.
-            with contextlib.redirect_stdout(io.StringIO()):
-                yield self.client
+            yield
         except RequestError as error:
             raise RequestError(
                 f"{self.endpoint}: cannot {what}: {error}", status=error.status, unknown=error.unknown
@@ -200,7 +200,7 @@ class Connection:
             what: for errors, after "cannot".
             items: the field of the answer that holds them.
             name: their display name.
-            listing: one of kfp's methods that list.
+            listing: one of the API's methods that list.
             where: its arguments.
         """
         predicate = {"operation": _EQUALS, "key": "display_name", "stringValue": name}
@@ -258,10 +258,11 @@ def connect(settings: Kubeflow) -> Connection:
         configuration.api_key_prefix["authorization"] = "Bearer"
         configuration.api_key["authorization"] = ""
         configuration.refresh_api_key_hook = identity.renew
-    client = _Client(configuration, identity.cookies, settings.request_timeout)
-    connection = Connection(client, endpoint, settings.namespace)
+    client = kfp_server_api.ApiClient(configuration, cookie=identity.cookies)
+    client.rest_client = _Transport(configuration, settings.request_timeout)
+    connection = Connection(endpoint, settings.namespace, client)
     with connection.to("reach Kubeflow Pipelines"):
-        several_users = client.get_kfp_healthz().multi_user
+        several_users = kfp_server_api.HealthzServiceApi(client).healthz_service_get_healthz().multi_user
     if several_users and settings.namespace is None:
         raise ConfigError(f"kubeflow.namespace: missing; {endpoint} serves several users, name your namespace")
     return connection

@@ -115,7 +115,7 @@ def _dex_cookies(endpoint: str, auth: Auth, password: str, timeout: float) -> st
     show a page of its own first, with status 403.
     """
     jar = CookieJar()
-    # Without the environment's proxies, which kfp's client does not know either.
+    # Without the environment's proxies, which the generated client does not use either.
     opener = urllib.request.build_opener(
         urllib.request.HTTPCookieProcessor(jar),
         urllib.request.ProxyHandler({}),

@@ -12,8 +12,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from kfp_server_api import (
+    RecurringRunMode,
+    V2beta1CronSchedule,
+    V2beta1RecurringRun,
+    V2beta1RuntimeConfig,
+    V2beta1Trigger,
+)
+
 from kubeflow.client.connection import Connection, RequestError
-from kubeflow.client.submit import experiment, upload
+from kubeflow.client.submit import experiment, reference, upload
 from kubeflow.package import Package
 from pipeline.commands.options import CommandError
 from pipeline.config.config import ConfigError
@@ -64,7 +72,7 @@ class Outcome:
 
 def schedules(connection: Connection) -> list[Schedule]:
     """All schedules of the namespace."""
-    listing = connection.client.list_recurring_runs
+    listing = connection.recurring_runs.recurring_run_service_list_recurring_runs
     return [
         _schedule(item)
         for item in connection.all("list the schedules", "recurring_runs", listing, namespace=connection.namespace)
@@ -73,7 +81,7 @@ def schedules(connection: Connection) -> list[Schedule]:
 
 def of_name(connection: Connection, name: str) -> list[Schedule]:
     """The schedules of this name: one, or several after a change that was cut short."""
-    listing = connection.client.list_recurring_runs
+    listing = connection.recurring_runs.recurring_run_service_list_recurring_runs
     found = connection.named("list the schedules", "recurring_runs", name, listing, namespace=connection.namespace)
     return [_schedule(item) for item in found]
 
@@ -150,23 +158,21 @@ def put(
         return max(same, key=lambda one: one.enabled, default=None)
 
     def made() -> Schedule:
-        with connection.to(f"make the schedule {name}") as client:
-            return _schedule(
-                client.create_recurring_run(
-                    experiment_id=wanted["experiment"],
-                    job_name=name,
-                    cron_expression=cron.text,
-                    max_concurrency=_CONCURRENCY,
-                    # A model is wanted of today's data, not one for each Monday that was missed.
-                    no_catchup=True,
-                    params=dict(parameters),
-                    pipeline_id=version.pipeline_id,
-                    version_id=version.version_id,
-                    enabled=not before,
-                    pipeline_root=settings.root,
-                    service_account=settings.service_account,
-                )
-            )
+        body = V2beta1RecurringRun(
+            experiment_id=wanted["experiment"],
+            display_name=name,
+            trigger=V2beta1Trigger(cron_schedule=V2beta1CronSchedule(cron=cron.text)),
+            max_concurrency=_CONCURRENCY,
+            # A model is wanted of today's data, not one for each Monday that was missed.
+            no_catchup=True,
+            runtime_config=V2beta1RuntimeConfig(parameters=dict(parameters), pipeline_root=settings.root),
+            pipeline_version_reference=reference(version),
+            mode=RecurringRunMode.DISABLE if before else RecurringRunMode.ENABLE,
+            service_account=settings.service_account,
+        )
+        with connection.to(f"make the schedule {name}"):
+            created = connection.recurring_runs.recurring_run_service_create_recurring_run(recurring_run=body)
+        return _schedule(created)
 
     target = connection.once(found, made)
     others = [one for one in before if one.schedule_id != target.schedule_id]
@@ -233,8 +239,14 @@ def _set_enabled(connection: Connection, schedule: Schedule, *, enabled: bool) -
     what = f"{'enable' if enabled else 'disable'} the schedule {schedule.name} ({schedule.schedule_id})"
 
     def attempt() -> None:
-        with connection.to(what) as client:
-            (client.enable_recurring_run if enabled else client.disable_recurring_run)(schedule.schedule_id)
+        api = connection.recurring_runs
+        switch = (
+            api.recurring_run_service_enable_recurring_run
+            if enabled
+            else api.recurring_run_service_disable_recurring_run
+        )
+        with connection.to(what):
+            switch(schedule.schedule_id)
 
     _again_if_lost(attempt)
 
@@ -256,8 +268,8 @@ def remove(connection: Connection, schedule: Schedule) -> None:
     """
 
     def attempt() -> None:
-        with connection.to(f"delete the schedule {schedule.name} ({schedule.schedule_id})") as client:
-            client.delete_recurring_run(schedule.schedule_id)
+        with connection.to(f"delete the schedule {schedule.name} ({schedule.schedule_id})"):
+            connection.recurring_runs.recurring_run_service_delete_recurring_run(schedule.schedule_id)
 
     try:
         _again_if_lost(attempt)
@@ -342,8 +354,11 @@ def _version_name(connection: Connection, schedule: Schedule) -> str:
     if not schedule.version_id:
         return "the latest"
     try:
-        with connection.to("look up a version") as client:
-            return client.get_pipeline_version(schedule.pipeline_id, schedule.version_id).display_name
+        with connection.to("look up a version"):
+            version = connection.pipelines.pipeline_service_get_pipeline_version(
+                schedule.pipeline_id, schedule.version_id
+            )
+        return version.display_name
     except RequestError as error:
         if error.status != 404:
             raise
@@ -354,8 +369,10 @@ def _last_runs(connection: Connection, experiments: set[str]) -> dict[str, str]:
     """Time and state of the last run by schedule, from each experiment's latest hundred."""
     last: dict[str, str] = {}
     for experiment_id in sorted(experiments):
-        with connection.to("list the runs") as client:
-            page = client.list_runs(page_size=100, sort_by="created_at desc", experiment_id=experiment_id)
+        with connection.to("list the runs"):
+            page = connection.runs.run_service_list_runs(
+                page_size=100, sort_by="created_at desc", experiment_id=experiment_id
+            )
         for run in page.runs or ():
             if run.recurring_run_id:
                 last.setdefault(run.recurring_run_id, f"{run.created_at:%Y-%m-%d %H:%M} {run.state}")

@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from kfp_server_api import V2beta1Experiment, V2beta1Pipeline
+from kfp_server_api import (
+    PipelineUploadServiceApi,
+    V2beta1Experiment,
+    V2beta1Pipeline,
+    V2beta1PipelineVersionReference,
+    V2beta1Run,
+    V2beta1RuntimeConfig,
+)
 
 from kubeflow.client.connection import Connection, RequestError
 from kubeflow.package import Package, PackageError
@@ -84,19 +91,18 @@ def upload(connection: Connection, package: Package) -> Version:
     Raises:
         RequestError: it could not be done.
     """
-    client, name = connection.client, package.name
+    name, pipelines = package.name, connection.pipelines
 
     def pipeline_found() -> str | None:
-        found = connection.named(
-            "list the pipelines", "pipelines", name, client.list_pipelines, namespace=connection.namespace
-        )
+        listing = pipelines.pipeline_service_list_pipelines
+        found = connection.named("list the pipelines", "pipelines", name, listing, namespace=connection.namespace)
         return found[0].pipeline_id if found else None
 
     def pipeline_made() -> str:
         # Not upload_pipeline: it would make a version of the pipeline's own name along with it.
         with connection.to(f"make the pipeline {name}"):
             body = V2beta1Pipeline(display_name=name, namespace=connection.namespace)
-            return client.pipelines.pipeline_service_create_pipeline(pipeline=body).pipeline_id
+            return pipelines.pipeline_service_create_pipeline(pipeline=body).pipeline_id
 
     pipeline_id = connection.once(pipeline_found, pipeline_made)
 
@@ -105,7 +111,7 @@ def upload(connection: Connection, package: Package) -> Version:
             f"list the versions of {name}",
             "pipeline_versions",
             package.version,
-            client.list_pipeline_versions,
+            pipelines.pipeline_service_list_pipeline_versions,
             pipeline_id=pipeline_id,
         )
         return found[0].pipeline_version_id if found else None
@@ -114,11 +120,17 @@ def upload(connection: Connection, package: Package) -> Version:
         with tempfile.TemporaryDirectory() as folder, connection.to(f"upload the version {package.version}"):
             file = Path(folder, "pipeline.yaml")
             file.write_text(package.text, encoding="utf-8")
-            return client.upload_pipeline_version(
-                str(file), pipeline_version_name=package.version, pipeline_id=pipeline_id
-            ).pipeline_version_id
+            uploaded = PipelineUploadServiceApi(connection.client).upload_pipeline_version(
+                str(file), name=package.version, pipelineid=pipeline_id
+            )
+            return uploaded.pipeline_version_id
 
     return Version(pipeline_id, connection.once(version_found, version_made), package.version)
+
+
+def reference(version: Version) -> V2beta1PipelineVersionReference:
+    """The version, as runs and schedules refer to it."""
+    return V2beta1PipelineVersionReference(pipeline_id=version.pipeline_id, pipeline_version_id=version.version_id)
 
 
 def experiment(connection: Connection, name: str) -> str:
@@ -127,18 +139,17 @@ def experiment(connection: Connection, name: str) -> str:
     Raises:
         RequestError: it could not be done.
     """
-    client = connection.client
+    experiments = connection.experiments
 
     def found() -> str | None:
-        there = connection.named(
-            "list the experiments", "experiments", name, client.list_experiments, namespace=connection.namespace
-        )
+        listing = experiments.experiment_service_list_experiments
+        there = connection.named("list the experiments", "experiments", name, listing, namespace=connection.namespace)
         return there[0].experiment_id if there else None
 
     def made() -> str:
         with connection.to(f"make the experiment {name}"):
             body = V2beta1Experiment(display_name=name, namespace=connection.namespace)
-            return client.experiments.experiment_service_create_experiment(experiment=body).experiment_id
+            return experiments.experiment_service_create_experiment(experiment=body).experiment_id
 
     return connection.once(found, made)
 
@@ -169,28 +180,24 @@ def start(
     package.check_parameters(parameters)
     version = upload(connection, package)
     experiment_id = experiment(connection, settings.experiment)
-    client = connection.client
     # Kubeflow lets runs share a name. Ours do not, so that a run whose start was not confirmed can be looked for.
     run_name = name or f"{package.name}-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
 
     def found() -> SubmittedRun | None:
-        there = connection.named("list the runs", "runs", run_name, client.list_runs, experiment_id=experiment_id)
+        listing = connection.runs.run_service_list_runs
+        there = connection.named("list the runs", "runs", run_name, listing, experiment_id=experiment_id)
         return _run(connection, there[0]) if there else None
 
     def started() -> SubmittedRun:
+        body = V2beta1Run(
+            experiment_id=experiment_id,
+            display_name=run_name,
+            pipeline_version_reference=reference(version),
+            runtime_config=V2beta1RuntimeConfig(parameters=dict(parameters), pipeline_root=settings.root),
+            service_account=settings.service_account,
+        )
         with connection.to(f"start the run {run_name}"):
-            return _run(
-                connection,
-                client.run_pipeline(
-                    experiment_id=experiment_id,
-                    job_name=run_name,
-                    params=dict(parameters),
-                    pipeline_id=version.pipeline_id,
-                    version_id=version.version_id,
-                    pipeline_root=settings.root,
-                    service_account=settings.service_account,
-                ),
-            )
+            return _run(connection, connection.runs.run_service_create_run(run=body))
 
     if name is not None and (there := found()) is not None:
         raise CommandError(
@@ -242,8 +249,8 @@ def watch(
         try:
             if login_ran_out:
                 connection, login_ran_out = reconnect(), False
-            with connection.to(f"look at the run {run.name}") as client:
-                answer = client.get_run(run.run_id)
+            with connection.to(f"look at the run {run.name}"):
+                answer = connection.runs.run_service_get_run(run.run_id)
             last_answer = time.monotonic()
         except CommandError as error:
             status = getattr(error, "status", None)

@@ -58,8 +58,6 @@ class Container:
     """The object store's folder."""
     log_file: Path
     """Receives what the program prints."""
-    volumes: Mapping[str, Path]
-    """Folders of this machine by mount path; empty for runners without a root of their own."""
     timeout: float | None
     """Seconds until the program is ended."""
 
@@ -67,9 +65,8 @@ class Container:
 class ContainerRunner(Protocol):
     """Starts programs."""
 
-    @property
-    def own_root(self) -> bool:
-        """Whether `Container.root` is the program's `/`, as far as `SEEN` goes."""
+    own_root: bool
+    """Whether `Container.root` is the program's `/`, as far as `SEEN` goes."""
 
     def run(self, container: Container) -> int:
         """Runs a program to its end.
@@ -87,33 +84,26 @@ class Subprocesses:
 
     The image does not count, and a task's program could read this machine's other files; everything that it is given
     is below its own folder. A leading `python` is this interpreter.
-
-    Args:
-        pass_env: further names of environment variables that the programs shall have of this process; a pod has none.
     """
 
     own_root = False
-
-    def __init__(self, pass_env: tuple[str, ...] = ()):
-        self._pass_env = (*_INHERITED, *pass_env)
 
     def run(self, container: Container) -> int:
         """See `ContainerRunner.run`."""
         program, *arguments = container.command
         if program in ("python", "python3"):
             program = sys.executable
-        work = container.root / "work"
-        home = container.root / "home"
-        for folder in (work, home):
-            folder.mkdir()
-        command = [program, *arguments]
-        return run_process(command, container, env=self._environment(container, home), work_folder=work)
+        work, home = container.root / "work", container.root / "home"
+        work.mkdir()
+        home.mkdir()
+        env = self._environment(container, home)
+        return run_process([program, *arguments], container, env=env, work_folder=work)
 
     def _environment(self, container: Container, home: Path) -> dict[str, str]:
         code = Path(__file__).parents[2]
         paths = [str(OBJECT_STORE_PACKAGE), str(code), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
         return {
-            **{name: os.environ[name] for name in self._pass_env if name in os.environ},
+            **{name: os.environ[name] for name in _INHERITED if name in os.environ},
             "HOME": str(home),
             "TMPDIR": str(container.root / "tmp"),
             "PYTHONPATH": os.pathsep.join(str(Path(path).absolute()) for path in paths if path),

@@ -13,10 +13,9 @@ import shutil
 import subprocess
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from kubeflow.local_backend.containers import OBJECT_STORE, OBJECT_STORE_PACKAGE, SEEN, Container, run_process
 
@@ -140,30 +139,24 @@ def find_engine() -> str:
     )
 
 
-class Images:
+class Images(AbstractContextManager):
     """Runs programs inside their images, which must be there.
 
     A context manager: what buildah lays out, a copy of the image with storage driver `vfs`, is removed at the end.
 
     Args:
-        engine: `docker`, `podman` or `buildah`; otherwise the first that works.
         folders: of this machine that the programs see where they are, such as one with data; they cannot write there.
     """
 
     own_root = True
 
-    def __init__(self, engine: str | None = None, folders: Sequence[Path] = ()):
-        self._engine = engine or find_engine()
+    def __init__(self, folders: Sequence[Path] = ()):
+        self._engine = find_engine()
         self._folders = folders
         self._laid_out: dict[str, _Files] = {}
         self._cleanup = ExitStack()
 
-    def __enter__(self) -> Images:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._laid_out.clear()
         self._cleanup.close()
 
@@ -178,7 +171,6 @@ class Images:
             *(Mount(container.root / folder[1:], folder) for folder in SEEN),
             Mount(container.store, STORE_FOLDER),
             Mount(OBJECT_STORE_PACKAGE, STORE_PACKAGE_FOLDER, read_only=True),
-            *(Mount(folder, place) for place, folder in container.volumes.items()),
             *(Mount(folder, str(folder), read_only=True) for folder in self._folders),
         ]
         env = {OBJECT_STORE: STORE_FOLDER, "PYTHONPATH": STORE_PACKAGE_FOLDER, **container.env}

@@ -1,15 +1,14 @@
-"""Around a task's program: v2/component/launcher_v2.go in kubeflow/pipelines.
+"""Runs a task's program: v2/component/launcher_v2.go in kubeflow/pipelines.
 
 The launcher is the first process of a task's container, on a file system of its own: it downloads the input artifacts,
-starts the program, reads what it says and uploads what it made.
+starts the program, reads its output file and uploads its output artifacts.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,12 @@ from kfp.pipeline_spec import pipeline_spec_pb2
 
 from kubeflow.launcher_paths import MOUNTS
 from kubeflow.local_backend.containers import SEEN, TIMED_OUT, Container, ContainerRunner
-from kubeflow.local_backend.driver import LOGS, with_defaults
-from kubeflow.local_backend.metadata import published, text_to_value
-from kubeflow.local_backend.placeholders import command_line
+from kubeflow.local_backend.driver import LOGS
+from kubeflow.local_backend.records import Task
 from kubeflow.local_backend.store import Location, LocationError, ObjectStore
+
+SESSION = json.dumps({"Provider": "", "Params": {"fromEnv": "true"}}, separators=(",", ":"))
+"""The value of `store_session_info`: SessionInfo in v2/objectstore/config.go, credentials from the environment."""
 
 
 class LauncherError(ValueError):
@@ -33,30 +34,13 @@ class Job:
     """What is launched. It is the same for every attempt, output URIs included."""
 
     name: str
-    component: Any
-    """ComponentSpec."""
     container: Any
     """PipelineContainerSpec."""
     executor_input: Any
     """ExecutorInput, with paths as they are in a container."""
     env: dict[str, str]
     """Of the specification and of secrets."""
-    volumes: dict[str, Path]
-    """By mount path, for runners with a root of their own."""
     timeout: float | None
-
-
-@dataclass
-class Attempt:
-    """What an attempt did."""
-
-    downloaded: int = 0
-    uploaded: int = 0
-    executor_output: Any = field(default_factory=pipeline_spec_pb2.ExecutorOutput)
-    parameters: dict[str, Any] = field(default_factory=dict)
-    """Output parameters: Value by name."""
-    artifacts: dict[str, list[Any]] = field(default_factory=dict)
-    """Output artifacts: RuntimeArtifact by name, as later tasks see them."""
 
 
 class Launcher:
@@ -73,69 +57,79 @@ class Launcher:
         self._run_root = run_root
         self._runner = runner
 
-    def launch(self, job: Job, root: Path, log_file: Path, attempt: Attempt) -> None:
+    def launch(self, job: Job, root: Path, record: Task) -> Any:
         """Makes one attempt: `Execute` in v2/component/launcher_v2.go.
 
         Args:
             job: what to do.
             root: an empty folder, the container's file system.
-            log_file: receives what the program prints.
-            attempt: receives what came of it, as far as it went.
+            record: names the log file, and receives what the attempt did, as far as it went.
+
+        Returns:
+            An ExecutorOutput with the output parameters, and the output artifacts as later tasks see them.
 
         Raises:
             LauncherError: it failed.
         """
+        log_file, outputs = Path(str(record.log_file)), job.executor_input.outputs
         for folder in SEEN:
             _below(root, folder).mkdir()
-        self._download(job, root, attempt)
-        _make_folders(job.executor_input, root)
+        for items in job.executor_input.inputs.artifacts.values():
+            for artifact in items.artifacts:
+                # downloadArtifacts; an artifact without objects leaves nothing.
+                target = _below(root, local_path(artifact.uri))
+                record.downloaded += self._store.download(Location.parse(artifact.uri), target)
+        # prepareOutputFolders: the parents of outputs, neither the outputs nor the parent of the output file.
+        paths = [parameter.output_file for parameter in outputs.parameters.values()]
+        paths += [local_path(items.artifacts[0].uri) for items in outputs.artifacts.values()]
+        for path in paths:
+            _below(root, path).parent.mkdir(parents=True, exist_ok=True)
         log_file.touch()
         self._run(job, root, log_file)
-        if LOGS in job.executor_input.outputs.artifacts:
-            uri = job.executor_input.outputs.artifacts[LOGS].artifacts[0].uri
-            shutil.copyfile(log_file, _below(root, local_path(uri)))
-        attempt.executor_output = _executor_output(_below(root, job.executor_input.outputs.output_file))
-        _collect_parameters(job, root, attempt)
-        self._upload(job, root, attempt)
-
-    def _download(self, job: Job, root: Path, attempt: Attempt) -> None:
-        """`downloadArtifacts`. A URI of another kind fails in `fetchNonDefaultBuckets` before any download."""
-        lists = job.executor_input.inputs.artifacts
-        locations = []
-        for key in lists:
-            for artifact in lists[key].artifacts:
-                try:
-                    location = Location.parse(artifact.uri)
-                    _require_key(location)
-                except LocationError as error:
-                    raise LauncherError(f"input artifact {key} cannot be downloaded: {error}") from error
-                locations.append(location)
-        for location in locations:
-            attempt.downloaded += self._store.download(location, _below(root, local_path(location.uri)))
+        shutil.copyfile(log_file, _below(root, local_path(outputs.artifacts[LOGS].artifacts[0].uri)))
+        said = _executor_output(_below(root, outputs.output_file))
+        record.executor_output = json_format.MessageToDict(said)
+        for key in outputs.parameters:
+            # collectOutputParameters: values are not checked. Files of single parameters are not read here.
+            if key not in said.parameter_values:
+                raise LauncherError(f"output parameter {key}: the program gave none in {outputs.output_file}")
+        results = pipeline_spec_pb2.ExecutorOutput(parameter_values=said.parameter_values)
+        for key, items in outputs.artifacts.items():
+            artifact = pipeline_spec_pb2.RuntimeArtifact()
+            artifact.CopyFrom(items.artifacts[0])
+            for returned in said.artifacts[key].artifacts[:1]:
+                # mergeRuntimeArtifacts: a URI that is not empty, and metadata key by key; nothing else.
+                artifact.uri = returned.uri or artifact.uri
+                artifact.metadata.MergeFrom(returned.metadata)
+            record.uploaded += self._upload(key, artifact, root)
+            try:
+                seen = published(artifact, name=key, identity=str(self._store.next_id()))
+            except ValueError as error:
+                raise LauncherError(str(error)) from error
+            results.artifacts[key].artifacts.append(seen)
+        return results
 
     def _run(self, job: Job, root: Path, log_file: Path) -> None:
-        executor_input = with_defaults(job.executor_input, job.component)
-        seen: Callable[[str], str] = (lambda path: path) if self._runner.own_root else (lambda path: f"{root}{path}")
-        executor_input.outputs.output_file = seen(executor_input.outputs.output_file)
-        for parameter in executor_input.outputs.parameters.values():
-            parameter.output_file = seen(parameter.output_file)
-        command = [*job.container.command, *job.container.args]
+        executor_input = pipeline_spec_pb2.ExecutorInput()
+        executor_input.CopyFrom(job.executor_input)
+        if not self._runner.own_root:
+            outputs = executor_input.outputs
+            for output in (outputs, *outputs.parameters.values()):
+                output.output_file = f"{root}{output.output_file}"
+        text = to_json(executor_input)
+        command = tuple(part.replace("{{$}}", text) for part in (*job.container.command, *job.container.args))
+        container = Container(
+            task=job.name,
+            image=job.container.image,
+            command=command,
+            env=job.env,
+            root=root,
+            store=self._store.folder,
+            log_file=log_file,
+            timeout=job.timeout,
+        )
         try:
-            exit_code = self._runner.run(
-                Container(
-                    task=job.name,
-                    image=job.container.image,
-                    command=tuple(command_line(command, executor_input, lambda uri: seen(local_path(uri)))),
-                    env=job.env,
-                    root=root,
-                    store=self._store.folder,
-                    log_file=log_file,
-                    volumes=job.volumes,
-                    timeout=job.timeout,
-                )
-            )
-        except ValueError as error:
-            raise LauncherError(str(error)) from error
+            exit_code = self._runner.run(container)
         except OSError as error:
             raise LauncherError(f"the program {command[0]!r} could not be started: {error}") from error
         if exit_code == TIMED_OUT:
@@ -143,41 +137,18 @@ class Launcher:
         if exit_code:
             raise LauncherError(f"the program ended with exit code {exit_code}")
 
-    def _upload(self, job: Job, root: Path, attempt: Attempt) -> None:
-        """`uploadOutputArtifacts`: takes the program's word on URI and metadata, then uploads and records."""
-        lists = job.executor_input.outputs.artifacts
-        returned = attempt.executor_output.artifacts
-        for key in lists:
-            artifact = pipeline_spec_pb2.RuntimeArtifact()
-            artifact.CopyFrom(lists[key].artifacts[0])
-            if key in returned and returned[key].artifacts:
-                _merge(returned[key].artifacts[0], artifact)
-            attempt.uploaded += self._upload_artifact(key, artifact, root)
-            identity = str(self._store.next_id())
-            try:
-                record = published(artifact, name=key, identity=identity)
-            except ValueError as error:
-                raise LauncherError(str(error)) from error
-            attempt.artifacts[key] = [record]
-
-    def _upload_artifact(self, key: str, artifact: Any, root: Path) -> int:
-        if not artifact.uri.startswith(tuple(f"{scheme}://" for scheme in MOUNTS)):
-            # A warning in the launcher; the task that reads the artifact fails.
-            return 0
+    def _upload(self, key: str, artifact: Any, root: Path) -> int:
+        """`uploadOutputArtifacts`. Returns how many bytes were uploaded."""
         try:
             location = Location.parse(artifact.uri)
         except LocationError as error:
             raise LauncherError(f"output artifact {key}: {error}") from error
         if not self._run_root.holds(location) or location.key == self._run_root.key:
-            raise LauncherError(
-                f"output artifact {key}: the program returned the URI {artifact.uri}; one below {self._run_root.uri} "
-                "is wanted"
-            )
-        source = _below(root, local_path(location.uri))
+            expected = f"expected one below {self._run_root.uri}"
+            raise LauncherError(f"output artifact {key}: the program returned the URI {artifact.uri}; {expected}")
         try:
-            return self._store.upload(source, location)
-        except FileNotFoundError:
-            return 0  # "We allow components to not produce output files"
+            # "We allow components to not produce output files"
+            return self._store.upload(_below(root, local_path(location.uri)), location)
         except OSError as error:
             raise LauncherError(f"output artifact {key} cannot be uploaded: {error}") from error
 
@@ -193,70 +164,72 @@ def _below(root: Path, path: str) -> Path:
     return root / path.lstrip("/")
 
 
-def _require_key(location: Location) -> None:
-    """`KeyFromURI` in v2/objectstore/config.go."""
-    if not location.key:
-        raise LocationError(f"found {location.uri!r}; a URI below the bucket is wanted")
-
-
-def _make_folders(executor_input: Any, root: Path) -> None:
-    """`prepareOutputFolders`: the parents of outputs, neither the outputs nor the parent of the output file."""
-    outputs = executor_input.outputs
-    paths = [parameter.output_file for parameter in outputs.parameters.values()]
-    paths += [local_path(artifact.uri) for items in outputs.artifacts.values() for artifact in items.artifacts]
-    for path in paths:
-        _below(root, path).parent.mkdir(parents=True, exist_ok=True)
-
-
 def _executor_output(file: Path) -> Any:
     """`getExecutorOutputFile`: protojson, without unknown fields, and no error if there is no file."""
     output = pipeline_spec_pb2.ExecutorOutput()
     if not file.exists():
         return output
     try:
-        fields = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+        fields = json.loads(file.read_text(encoding="utf-8"), parse_constant=_no_constant)
         if not isinstance(fields, dict):
-            raise ValueError(f"found {str(fields)[:80]}, wanted a mapping")
+            raise ValueError(f"found {str(fields)[:80]}, expected a mapping")
         return json_format.ParseDict(fields, output)
     except (OSError, ValueError, json_format.ParseError) as error:
         problem = " ".join(str(error).split())
-        raise LauncherError(f"the program's output file is no ExecutorOutput: {problem}") from error
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise ValueError(f"a field is given twice among {', '.join(key for key, _ in pairs)}")
-    return result
+        raise LauncherError(f"the program's output file is not an ExecutorOutput: {problem}") from error
 
 
 def _no_constant(text: str) -> None:
-    raise ValueError(f"{text} is no JSON")
+    raise ValueError(f"{text} is not JSON")
 
 
-def _collect_parameters(job: Job, root: Path, attempt: Attempt) -> None:
-    """`collectOutputParameters`: what the output file says counts, unchecked; otherwise the parameter's own file."""
-    given = attempt.executor_output.parameter_values
-    parameters = job.executor_input.outputs.parameters
-    for key in parameters:
-        if key in given:
-            continue
-        definition = job.component.output_definitions.parameters[key]
-        path = parameters[key].output_file
-        try:
-            text = _below(root, path).read_text(encoding="utf-8")
-            given[key].CopyFrom(text_to_value(text, definition.parameter_type))
-        except FileNotFoundError as error:
-            raise LauncherError(f"output parameter {key}: the program gave none; {path} is missing") from error
-        except (OSError, ValueError) as error:
-            raise LauncherError(f"output parameter {key}: {error}") from error
-    attempt.parameters = dict(given)
+def to_json(message: Any) -> str:
+    """A message as Go's protojson writes it, on one line: whole numbers without a fraction, keys of maps sorted."""
+    return json.dumps(
+        _whole(json_format.MessageToDict(message)), separators=(",", ":"), sort_keys=True, ensure_ascii=False
+    )
 
 
-def _merge(source: Any, target: Any) -> None:
-    """`mergeRuntimeArtifacts`: a URI that is not empty, and metadata key by key; nothing else."""
-    if source.uri:
-        target.uri = source.uri
-    if source.HasField("metadata"):
-        for key, value in source.metadata.fields.items():
-            target.metadata.fields[key].CopyFrom(value)
+def _whole(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _whole(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 1e21 else value
+
+
+def published(artifact: Any, *, name: str, identity: str) -> Any:
+    """An output artifact as later tasks see it.
+
+    `RecordArtifact` in v2/metadata/client.go adds `display_name` and `store_session_info`; `StructValueToMLMDValue`
+    and `toRuntimeArtifact` in v2/metadata/converter.go turn booleans into numbers, and put lists under `list` and
+    structs under `struct`; the type is lost (`Schema: ""` in `GetOutputArtifactsByExecutionId`).
+
+    Args:
+        artifact: RuntimeArtifact.
+        name: the output's key.
+        identity: the number that ML Metadata gives it; it becomes the artifact's name.
+
+    Raises:
+        ValueError: its metadata contain a null, which ML Metadata cannot store.
+    """
+    result = pipeline_spec_pb2.RuntimeArtifact(name=identity, uri=artifact.uri)
+    result.type.instance_schema = ""
+    metadata = result.metadata.fields
+    for key, value in artifact.metadata.fields.items():
+        kind = value.WhichOneof("kind")
+        if kind in (None, "null_value"):
+            raise ValueError(f"output {name}: its metadata {key} is null, which ML Metadata cannot keep")
+        if kind == "bool_value":
+            metadata[key].number_value = float(value.bool_value)
+        elif kind == "list_value":
+            metadata[key].struct_value.fields["list"].CopyFrom(value)
+        elif kind == "struct_value":
+            metadata[key].struct_value.fields["struct"].CopyFrom(value)
+        else:
+            metadata[key].CopyFrom(value)
+    if "display_name" not in metadata:
+        metadata["display_name"].string_value = name
+    if "store_session_info" not in metadata:
+        metadata["store_session_info"].string_value = SESSION
+    return result

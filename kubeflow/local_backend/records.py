@@ -1,4 +1,4 @@
-"""What a run came to, in memory and on disk."""
+"""The record of a run, in memory and on disk, and the one exception of the local backend."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Task:
     executor_input: dict[str, Any] = field(default_factory=dict)
     """ExecutorInput as JSON."""
     executor_output: dict[str, Any] = field(default_factory=dict)
-    """ExecutorOutput as JSON, with the output parameters that were read from files."""
+    """ExecutorOutput as JSON."""
     parameters: dict[str, Any] = field(default_factory=dict)
     """Output parameters; numbers are floats."""
     artifacts: dict[str, list[Artifact]] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class LocalRun:
     state: RunState = "running"
     error: str | None = None
     tasks: dict[str, Task] = field(default_factory=dict)
-    """By name, in the order in which they were decided; a task inside another is `outer/inner`."""
+    """By name, in the order in which they were decided."""
 
     def write(self, store: Path) -> None:
         """Keeps the run as `<store>/runs/<run_id>.json`."""
@@ -83,3 +83,19 @@ class LocalRun:
 def runs(store: Path) -> list[LocalRun]:
     """The runs that a store has seen, the newest first."""
     return sorted(map(LocalRun.read, (store / "runs").glob("*.json")), key=lambda run: run.started, reverse=True)
+
+
+class BackendError(RuntimeError):
+    """A pipeline is refused, or a task of it failed.
+
+    Args:
+        step: the task, as `LocalRun.tasks` names it; empty for the pipeline itself.
+        message: what was found, what was expected, and what to do.
+    """
+
+    def __init__(self, step: str, message: str):
+        super().__init__(f"{step}: {message}" if step else message)
+        self.step = step
+        self.message = message
+        self.run: LocalRun | None = None
+        """The run as far as it went; None if nothing was started."""

@@ -7,65 +7,62 @@ from dataclasses import dataclass
 from typing import Any
 
 import yaml
-from google.protobuf import json_format, struct_pb2
+from google.protobuf import json_format
 from kfp.kubernetes import kubernetes_executor_config_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from kubeflow.local_backend.errors import BackendError
+from kubeflow.local_backend.records import BackendError
 
 PLATFORM = "kubernetes"
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What a package says."""
+    """The contents of a package."""
 
     pipeline: Any
     """PipelineSpec."""
     executors: Mapping[str, Any]
     """ExecutorSpec by label."""
     platform: Mapping[str, Any]
-    """KubernetesExecutorConfig by label; of those executors that have one."""
+    """KubernetesExecutorConfig by label, for the executors that have one."""
 
     @classmethod
     def parse(cls, text: str) -> Spec:
         """Reads the YAML as `NewV2SpecTemplate` in apiserver/template/v2_template.go does.
 
-        That function takes the documents by what they hold, in any order, and passes over a document that is neither
-        a PipelineSpec nor a platform specification for Kubernetes. Passing over means that a misspelt platform setting
-        drops all of them without a word, so here such a document is refused.
+        Unlike that function, refuse a document of an unknown kind: one misspelled key would otherwise drop all platform
+        settings without a message.
 
         Raises:
-            BackendError: the text is no pipeline.
+            BackendError: the text is not a pipeline.
         """
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         try:
-            loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
             documents = [document for document in yaml.load_all(text, loader) if document is not None]
         except yaml.YAMLError as error:
-            raise BackendError("", f"the package is no YAML: {error}") from error
-        pipelines: list[dict[str, Any]] = []
-        platforms: list[dict[str, Any]] = []
+            raise BackendError("", f"the package is not YAML: {error}") from error
         for document in documents:
             if not isinstance(document, dict):
-                raise BackendError("", f"a document of the package is no mapping: {str(document)[:80]}")
-            (platforms if "platforms" in document else pipelines).append(document)
-        if len(pipelines) != 1 or len(platforms) > 1:
+                raise BackendError("", f"a document of the package is not a mapping: {str(document)[:80]}")
+        kinds = ["platform" if "platforms" in document else "pipeline" for document in documents]
+        if kinds not in (["pipeline"], ["pipeline", "platform"]):
+            found = ", ".join(kinds) or "none"
             raise BackendError(
-                "",
-                f"found {len(pipelines)} pipeline and {len(platforms)} platform documents in the package; one pipeline "
-                "document is wanted and at most one for the platform",
+                "", f"documents of the package: found {found}; expected pipeline first, then at most one platform"
             )
-        if documents[0] is not pipelines[0]:
-            raise BackendError("", "the pipeline's document must be the package's first: kfp's client reads it there")
-        pipeline = _message(pipelines[0], pipeline_spec_pb2.PipelineSpec(), "the pipeline's document")
-        # GetDeploymentConfig in v2/compiler/visitor.go drops what it does not know, because of an "@type" field.
+        pipeline = _message(documents[0], pipeline_spec_pb2.PipelineSpec(), "the pipeline's document")
         deployment = _message(
             json_format.MessageToDict(pipeline.deployment_spec),
             pipeline_spec_pb2.PipelineDeploymentConfig(),
             "deploymentSpec",
-            ignore_unknown_fields=True,
         )
-        return cls(pipeline, dict(deployment.executors), _platform(platforms[0]) if platforms else {})
+        return cls(pipeline, dict(deployment.executors), _platform(documents[1]) if len(documents) > 1 else {})
+
+    @property
+    def tasks(self) -> Mapping[str, Any]:
+        """PipelineTaskSpec by name."""
+        return self.pipeline.root.dag.tasks
 
     def component(self, task: Any) -> Any:
         """The ComponentSpec of a task."""
@@ -80,7 +77,7 @@ class Spec:
 def _platform(document: dict[str, Any]) -> dict[str, Any]:
     """`containerExecutorTask` in v2/compiler/argocompiler/container.go parses each executor's part strictly."""
     message = _message(document, pipeline_spec_pb2.PlatformSpec(), "the platform document")
-    if PLATFORM not in message.platforms:
+    if set(message.platforms) != {PLATFORM}:
         found = ", ".join(sorted(message.platforms)) or "none"
         raise BackendError("", f"the platform document is for {found}; the backend reads {PLATFORM} only")
     executors = message.platforms[PLATFORM].deployment_spec.executors
@@ -94,17 +91,8 @@ def _platform(document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _message(document: dict[str, Any], message: Any, place: str, *, ignore_unknown_fields: bool = False) -> Any:
+def _message(document: dict[str, Any], message: Any, place: str) -> Any:
     try:
-        return json_format.ParseDict(document, message, ignore_unknown_fields=ignore_unknown_fields)
+        return json_format.ParseDict(document, message)
     except json_format.ParseError as error:
         raise BackendError("", f"{place}: {' '.join(str(error).split())}") from error
-
-
-def value_of(python: Any) -> Any:
-    """A protobuf Value.
-
-    Args:
-        python: what JSON can say.
-    """
-    return json_format.ParseDict(python, struct_pb2.Value())

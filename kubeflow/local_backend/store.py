@@ -1,18 +1,19 @@
 """A folder in the place of the object store.
 
 Its layout is `<folder>/<scheme>/<bucket>/<key>`. Steps that use the store themselves reach the same tree through
-`object_store/`. Beside the schemes lie `runs/`, `cache/` and `next_id`, which are no objects. An object and a longer
+`object_store/`. Beside the schemes lie `runs/`, `cache/` and `next_id`, which are not objects. An object and a longer
 key below it cannot both exist here, as they could in a real store.
 """
 
 from __future__ import annotations
 
-import fcntl
 import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+
+from filelock import FileLock
 
 _BUCKET = re.compile(r"(?P<scheme>[a-z][a-z0-9]+)://(?P<bucket>[^/?]+)(?P<key>/[^?]*)?(?P<query>\?.+)?")
 SCHEMES = ("gs", "s3", "minio")
@@ -40,10 +41,10 @@ class Location:
         """
         match = _BUCKET.fullmatch(uri)
         if match is None or match["scheme"] not in SCHEMES:
-            raise LocationError(f"found {uri!r}; a URI of {', '.join(f'{name}://' for name in SCHEMES)} is wanted")
+            raise LocationError(f"found {uri!r}; expected a URI of {', '.join(f'{name}://' for name in SCHEMES)}")
         key = (match["key"] or "").strip("/")
         if ".." in (match["bucket"], *key.split("/")):
-            raise LocationError(f"found {uri!r}; a URI without '..' is wanted")
+            raise LocationError(f"found {uri!r}; expected a URI without '..'")
         return cls(match["scheme"], match["bucket"], key)
 
     @property
@@ -89,27 +90,22 @@ class ObjectStore:
     def upload(self, source: Path, location: Location) -> int:
         """Copies a file or a folder: `UploadBlob` in v2/objectstore/object_store.go.
 
-        Folders are walked, links to files are followed, empty folders leave nothing.
+        Folders are walked, links to files are followed, empty folders and missing files leave nothing.
 
         Returns:
             How many bytes were copied.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            OSError: something in it is no plain file, such as a link to a folder.
+            OSError: something in it is not a plain file, such as a link to a folder.
         """
-        if not source.exists():
-            raise FileNotFoundError(source)
         return sum(_copy(file, self.path(location) / part) for file, part in _files(source))
 
     def next_id(self) -> int:
         """A number that this store has not given before, as ML Metadata numbers artifacts and executions."""
-        with (self.folder / "next_id").open("a+", encoding="ascii") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            file.seek(0)
-            number = int(file.read() or 0) + 1
-            file.truncate(0)
-            file.write(str(number))
+        file = self.folder / "next_id"
+        with FileLock(self.folder / "next_id.lock"):
+            number = int(file.read_text(encoding="ascii") or 0) + 1 if file.exists() else 1
+            file.write_text(str(number), encoding="ascii")
         return number
 
 

@@ -2,8 +2,8 @@
 
 from datetime import datetime
 
-import kfp
 import pytest
+from kfp_server_api import RecurringRunServiceApi
 
 from kubeflow.client import schedule
 from kubeflow.client.connection import RequestError, connect
@@ -118,14 +118,14 @@ def test_the_first_one_is_made_once_though_the_answer_is_lost(stub, settings, pa
 
 def test_an_interruption_in_the_middle_puts_the_old_one_back(stub, settings, package, newer_package, monkeypatch):
     old = put(settings, package)
-    enable = kfp.Client.enable_recurring_run
+    enable = RecurringRunServiceApi.recurring_run_service_enable_recurring_run
 
     def interrupted(client, identity):
         if identity != old.schedule.schedule_id:
             raise KeyboardInterrupt
         return enable(client, identity)
 
-    monkeypatch.setattr(kfp.Client, "enable_recurring_run", interrupted)
+    monkeypatch.setattr(RecurringRunServiceApi, "recurring_run_service_enable_recurring_run", interrupted)
     with pytest.raises(CommandError, match=r"interrupted\. Schedule nightly: the old one, .*, is in force as before"):
         put(settings, newer_package)
     assert [one["recurring_run_id"] for one in stub.enabled] == [old.schedule.schedule_id]

@@ -1,4 +1,4 @@
-"""kfp's own client uploads and starts runs at Kubeflow's stand-in; nothing is ever there twice."""
+"""Uploads and runs at Kubeflow's stand-in; nothing is ever there twice."""
 
 import pytest
 

@@ -3,11 +3,11 @@
 import copy
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import pytest
 import yaml
-from kfp import compiler, dsl, kubernetes
+from kfp import compiler
 
 from kubeflow.local_backend.backend import run_package
 from kubeflow.local_backend.records import LocalRun
@@ -42,7 +42,6 @@ class Backend:
 
     def run(self, package: Package, parameters: dict[str, Any] | None = None, **options: Any) -> LocalRun:
         self.reports = Reports()
-        options = {"root": ROOT, **options}
         return run_package(
             package,
             store=self.store,
@@ -83,54 +82,95 @@ def compiled(tmp_path: Path) -> Callable[[Any], Package]:
     return compile_pipeline
 
 
-@dsl.container_component
-def make(number: int, data: dsl.Output[dsl.Artifact], flag: dsl.OutputPath(bool), text: str = "abc"):  # type: ignore[valid-type]
-    return dsl.ContainerSpec(
-        image="image:1",
-        command=["python", "-c"],
-        args=[
-            "import pathlib, sys; data, flag, number, text = sys.argv[1:]\n"
-            "pathlib.Path(data).write_text(text * int(number)); pathlib.Path(flag).write_text('true')",
-            data.path,
-            flag,
-            number,
-            text,
-        ],
-    )
+PREAMBLE = """
+import json, os, pathlib, sys
+given = json.loads(sys.argv[1])
+root = os.environ.get('DEEPLAB_LAUNCHER_ROOT', '')
+parameters = given['inputs'].get('parameterValues', {})
+sides = given['inputs'].get('artifacts', {}), given['outputs']['artifacts']
+[uri] = [side['data']['artifacts'][0]['uri'] for side in sides if 'data' in side]
+path = pathlib.Path(root + uri.replace('minio://', '/minio/').replace('gs://', '/gcs/'))
+
+def say(text=None, **values):
+    file = pathlib.Path(given['outputs']['outputFile'])
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps({'parameterValues': values}) if text is None else text)
+
+"""
+"""What the programs have at hand: their input, the place of the artifact `data`, and the output file."""
+MAKE = "path.write_text(parameters['text'] * int(parameters['number'])); say(flag=True)"
+USE = "say(size=len(path.read_text()))"
 
 
-@dsl.container_component
-def use(data: dsl.Input[dsl.Artifact], size: dsl.OutputPath(int)):  # type: ignore[valid-type]
-    return dsl.ContainerSpec(
-        image="image:1",
-        command=["python", "-c"],
-        args=[
-            "import pathlib, sys; data, size = map(pathlib.Path, sys.argv[1:])\n"
-            "size.write_text(str(len(data.read_text())))",
-            data.path,
-            size,
-        ],
-    )
+def _parameters(**types: str) -> dict[str, Any]:
+    return {"parameters": {name: {"parameterType": kind} for name, kind in types.items()}}
 
 
-@dsl.pipeline(name="two-steps")
-def two_steps(number: int = 2, text: str = "abc", note: Optional[str] = None):  # noqa: UP045 (kfp reads no other form)
-    made = make(number=number, text=text)
-    used = use(data=made.outputs["data"])
-    kubernetes.set_timeout(used, 60)
+def _task(name: str, **fields: Any) -> dict[str, Any]:
+    reference = {"name": f"comp-{name}"}
+    return {"taskInfo": {"name": name}, "componentRef": reference, "cachingOptions": {"enableCache": True}, **fields}
 
 
-@pytest.fixture(scope="session")
-def _documents(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    file = tmp_path_factory.mktemp("compiled") / "two-steps.yaml"
-    compiler.Compiler().compile(two_steps, str(file))
-    return list(yaml.safe_load_all(file.read_text()))
+def _executor(code: str) -> dict[str, Any]:
+    return {"container": {"image": "image:1", "command": ["python", "-c"], "args": [PREAMBLE + code, "{{$}}"]}}
+
+
+DATA = {"artifacts": {"data": {"artifactType": {"schemaTitle": "system.Artifact", "schemaVersion": "0.0.1"}}}}
+TWO_STEPS = {
+    "pipelineInfo": {"name": "two-steps"},
+    "schemaVersion": "2.1.0",
+    "defaultPipelineRoot": ROOT,
+    "root": {
+        "inputDefinitions": {
+            "parameters": {
+                "number": {"parameterType": "NUMBER_INTEGER", "defaultValue": 2},
+                "text": {"parameterType": "STRING", "defaultValue": "abc"},
+                "note": {"parameterType": "STRING", "defaultValue": ""},
+            }
+        },
+        "dag": {
+            "tasks": {
+                "make": _task(
+                    "make",
+                    inputs={
+                        "parameters": {name: {"componentInputParameter": name} for name in ("number", "text")},
+                    },
+                ),
+                "use": _task(
+                    "use",
+                    dependentTasks=["make"],
+                    inputs={
+                        "artifacts": {
+                            "data": {"taskOutputArtifact": {"producerTask": "make", "outputArtifactKey": "data"}}
+                        }
+                    },
+                ),
+            }
+        },
+    },
+    "components": {
+        "comp-make": {
+            "executorLabel": "exec-make",
+            "inputDefinitions": _parameters(number="NUMBER_INTEGER", text="STRING"),
+            "outputDefinitions": {**DATA, **_parameters(flag="BOOLEAN")},
+        },
+        "comp-use": {
+            "executorLabel": "exec-use",
+            "inputDefinitions": DATA,
+            "outputDefinitions": _parameters(size="NUMBER_INTEGER"),
+        },
+    },
+    "deploymentSpec": {"executors": {"exec-make": _executor(MAKE), "exec-use": _executor(USE)}},
+}
+PLATFORM = {
+    "platforms": {"kubernetes": {"deploymentSpec": {"executors": {"exec-use": {"activeDeadlineSeconds": "60"}}}}}
+}
 
 
 @pytest.fixture
-def documents(_documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def documents() -> list[dict[str, Any]]:
     """The pipeline `two-steps`, make and use, as its two documents; they may be changed."""
-    return copy.deepcopy(_documents)
+    return copy.deepcopy([TWO_STEPS, PLATFORM])
 
 
 @pytest.fixture
@@ -141,13 +181,12 @@ def two_steps_package(documents: list[dict[str, Any]]) -> Package:
 
 @pytest.fixture
 def program(documents: list[dict[str, Any]]) -> Callable[..., Package]:
-    """The pipeline `two-steps` with other Python code, by task; it finds ExecutorInput in `given`."""
+    """The pipeline `two-steps` with other Python code, by task, which runs after `PREAMBLE`."""
 
     def change(**code: str) -> Package:
-        preamble = "import json, os, pathlib, sys; given = json.loads(sys.argv[1])\n"
         for task, text in code.items():
             container = documents[0]["deploymentSpec"]["executors"][f"exec-{task}"]["container"]
-            container["args"] = [preamble + text, "{{$}}", *container["args"][1:]]
+            container["args"] = [PREAMBLE + text, "{{$}}"]
         return as_package(*documents)
 
     return change

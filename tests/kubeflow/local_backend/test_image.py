@@ -138,7 +138,6 @@ def container(tmp_path: Path) -> Callable[..., Container]:
             "root": root,
             "store": store,
             "log_file": tmp_path / "log",
-            "volumes": {},
             "timeout": 60.0,
         }
         return Container(**{**arguments, **changes})
@@ -161,15 +160,15 @@ class TestFindEngine:
 class TestImages:
     def test_runs_a_task_and_returns_its_exit_code(self, engine, container, tmp_path):
         calls = engine("docker", run=f'echo "token $TOKEN, store ${OBJECT_STORE}"; exit 3')
-        task = container(env={"TOKEN": "secret"}, volumes={"/mnt/data": tmp_path / "data"})
-        assert Images().run(task) == 3
+        task = container(env={"TOKEN": "secret"})
+        assert Images(folders=[tmp_path / "data"]).run(task) == 3
         assert task.log_file.read_text() == f"token secret, store {STORE_FOLDER}\n"
         arguments = calls.read_text().splitlines()[0].split()
         assert _after("--mount", arguments) == [
             *(f"type=bind,source={task.root}/{name},target=/{name}" for name in ("gcs", "s3", "minio", "tmp")),
             f"type=bind,source={task.store},target={STORE_FOLDER}",
             f"type=bind,source={OBJECT_STORE_PACKAGE},target={STORE_PACKAGE_FOLDER},readonly",
-            f"type=bind,source={tmp_path}/data,target=/mnt/data",
+            f"type=bind,source={tmp_path}/data,target={tmp_path}/data,readonly",
         ]
         assert {"TOKEN", "PYTHONPATH", OBJECT_STORE} == set(_after("--env", arguments))
 

@@ -3,69 +3,21 @@
 from typing import Any
 
 import pytest
-from google.protobuf import json_format
+from google.protobuf import json_format, struct_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from kubeflow.local_backend.metadata import ParameterType, published, text_to_value, value_to_text
-from kubeflow.local_backend.spec import value_of
+from kubeflow.local_backend.launcher import published, to_json
 
 
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        ("a", "a"),
-        (3, "3"),
-        (0.5, "0.5"),
-        (1e21, "1000000000000000000000"),
-        (1e-7, "0.0000001"),
-        (-2.0, "-2"),
-        (True, "true"),
-        (False, "false"),
-        (None, ""),
-        ([1, "<é>"], '[1,"\\u003cé\\u003e"]'),
         ({"b": 1.5, "a": None}, '{"a":null,"b":1.5}'),
+        ({"b": [3, "é"], "a": -2.0}, '{"a":-2,"b":[3,"é"]}'),
     ],
 )
-def test_text_of_a_value(value: Any, text: str) -> None:
-    assert value_to_text(value_of(value)) == text
-
-
-@pytest.mark.parametrize(
-    ("text", "kind", "value"),
-    [
-        (" a\n", "STRING", " a\n"),
-        (" 3\n", "NUMBER_INTEGER", 3),
-        ("-1.5e3", "NUMBER_DOUBLE", -1500),
-        ("T", "BOOLEAN", True),
-        ("0", "BOOLEAN", False),
-        ("[1]", "LIST", [1]),
-        ('{"a": 1}', "STRUCT", {"a": 1}),
-    ],
-)
-def test_value_of_a_text(text: str, kind: str, value: Any) -> None:
-    assert json_format.MessageToDict(text_to_value(text, ParameterType.ParameterTypeEnum.Value(kind))) == value
-
-
-@pytest.mark.parametrize(
-    ("text", "kind"),
-    [
-        ("3.0", "NUMBER_INTEGER"),
-        ("1_000", "NUMBER_INTEGER"),
-        ("", "NUMBER_INTEGER"),
-        ("9223372036854775808", "NUMBER_INTEGER"),
-        ("1_0.5", "NUMBER_DOUBLE"),
-        ("nan", "NUMBER_DOUBLE"),
-        ("1e999", "NUMBER_DOUBLE"),
-        ("yes", "BOOLEAN"),
-        ("{}", "LIST"),
-        ("[]", "STRUCT"),
-        ("[", "LIST"),
-        ("x", "TASK_FINAL_STATUS"),
-    ],
-)
-def test_text_that_is_not_of_the_type(text: str, kind: str) -> None:
-    with pytest.raises(ValueError):
-        text_to_value(text, ParameterType.ParameterTypeEnum.Value(kind))
+def test_text_of_a_message(value: dict[str, Any], text: str) -> None:
+    assert to_json(json_format.ParseDict(value, struct_pb2.Struct())) == text
 
 
 def artifact(metadata: dict[str, Any]) -> Any:
@@ -74,7 +26,7 @@ def artifact(metadata: dict[str, Any]) -> Any:
 
 
 def test_a_published_artifact_has_lost_its_type_and_some_shapes() -> None:
-    metadata = {"s": "x", "n": 2, "b": True, "l": [1], "d": {"k": "v"}, "_kfp_workspace": True}
+    metadata = {"s": "x", "n": 2, "b": True, "l": [1], "d": {"k": "v"}}
     result = json_format.MessageToDict(published(artifact(metadata), name="model", identity="7"))
     assert result == {
         "name": "7",
