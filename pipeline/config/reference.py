@@ -12,7 +12,7 @@ from components.segmentation_example_gen.sources.source import Source
 from pipeline.config.config import Config
 from schema.section import Section, sections_in
 
-FILE = Path(__file__).parents[1] / "docs" / "configuration.md"
+FILE = Path(__file__).parents[2] / "docs" / "configuration.md"
 INTRODUCTION = """\
 # Configuration
 
