@@ -24,6 +24,25 @@ IMAGE_SIZE = 65
 """Side of the canvases of `transformed`, pixels."""
 
 
+class WithoutTfx:
+    """Refuses to import TFX, so that nothing that takes long to import slips into `make test-unit`."""
+
+    PACKAGES = frozenset({"tfx", "tensorflow_data_validation", "tensorflow_model_analysis"})
+
+    def find_spec(self, name: str, path: object, target: object = None) -> None:
+        if name.partition(".")[0] in self.PACKAGES:
+            raise ImportError(f"{name} is imported under --without-tfx; take the test out of UNIT_TESTS in the Makefile")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--without-tfx", action="store_true", help="Fail where TFX, TFDV or TFMA is imported.")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--without-tfx"):
+        sys.meta_path.insert(0, WithoutTfx())
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_arguments() -> Iterator[None]:
     """Hides pytest's command line: TFX's Beam executors read it for flags of theirs, where -v wants a number."""
