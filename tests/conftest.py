@@ -31,7 +31,9 @@ class WithoutTfx:
 
     def find_spec(self, name: str, path: object, target: object = None) -> None:
         if name.partition(".")[0] in self.PACKAGES:
-            raise ImportError(f"{name} is imported under --without-tfx; take the test out of UNIT_TESTS in the Makefile")
+            raise ImportError(
+                f"{name} is imported under --without-tfx; take the test out of UNIT_TESTS in the Makefile"
+            )
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

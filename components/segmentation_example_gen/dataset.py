@@ -85,6 +85,25 @@ def read_dataset(source: Source) -> DataSet:
     return dataset
 
 
+_HANDED_ON: dict[str, DataSet] = {}
+"""The data set that was listed last, by its configuration as JSON."""
+
+
+def hand_on(source: Source, dataset: DataSet) -> None:
+    """Keeps a data set for the next step that reads it in this process: check, driver, executor."""
+    _HANDED_ON.clear()
+    _HANDED_ON[source.model_dump_json()] = dataset
+
+
+def handed_on_dataset(source: Source) -> DataSet:
+    """The data set that was handed on, once; otherwise it is listed.
+
+    Raises:
+        DataError: see `read_dataset`.
+    """
+    return _HANDED_ON.pop(source.model_dump_json(), None) or read_dataset(source)
+
+
 def span_roots(source: Source) -> dict[int | None, str]:
     """The folders to read, by span, the newest last; by None without spans.
 

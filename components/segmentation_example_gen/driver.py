@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from typing import Any
 
 from tfx.dsl.components.base import base_driver
 from tfx.orchestration import data_types_utils, metadata
@@ -13,15 +11,12 @@ from tfx.orchestration.portable import data_types
 from tfx.proto.orchestration import driver_output_pb2
 
 from components.artifacts.names import FINGERPRINT, SPANS
-from components.segmentation_example_gen.dataset import DataSet, read_dataset
+from components.segmentation_example_gen.dataset import hand_on, handed_on_dataset
 from components.segmentation_example_gen.pairs import fingerprint
 from components.segmentation_example_gen.sources import DATA
 
 EXAMPLES = "examples"
 SPAN = "span"
-
-_LISTED: dict[tuple[str, str], DataSet] = {}
-"""What the driver has listed last, by the configuration and the fingerprint: the executor follows in this process."""
 
 
 class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):
@@ -41,14 +36,14 @@ class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):
         Raises:
             DataError: there are no data that could be read; see `read_dataset`.
         """
-        data = execution_info.exec_properties["data"]
-        dataset = read_dataset(DATA.validate_json(data))
+        source = DATA.validate_json(execution_info.exec_properties["data"])
+        dataset = handed_on_dataset(source)
         found = {
             FINGERPRINT: fingerprint(dataset.splits, dataset.problems),
             SPAN: max(dataset.spans, default=0),
         }
-        _LISTED.clear()
-        _LISTED[data, str(found[FINGERPRINT])] = dataset
+        # What the executor ingests is what the fingerprint is of.
+        hand_on(source, dataset)
         output = driver_output_pb2.DriverOutput()
         for key, value in {**execution_info.exec_properties, **found}.items():
             data_types_utils.set_metadata_value(output.exec_properties[key], value)
@@ -60,14 +55,3 @@ class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):
                 artifact.properties[SPAN].int_value = max(dataset.spans, default=0)
             output.output_artifacts[key].artifacts.append(artifact)
         return output
-
-
-def listed_dataset(exec_properties: Mapping[str, Any]) -> DataSet:
-    """The data set as the driver has listed it, so that what is ingested is what the fingerprint is of.
-
-    Raises:
-        DataError: the driver ran elsewhere, and there are no data that could be read; see `read_dataset`.
-    """
-    data = exec_properties["data"]
-    known = _LISTED.pop((data, exec_properties.get(FINGERPRINT, "")), None)
-    return known or read_dataset(DATA.validate_json(data))

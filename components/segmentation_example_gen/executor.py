@@ -23,8 +23,8 @@ from tfx.types import artifact_utils
 from components.artifacts.names import FINGERPRINT
 from components.artifacts.problems import DataError, Problem
 from components.segmentation_example_gen import problem_page
-from components.segmentation_example_gen.dataset import quarantine
-from components.segmentation_example_gen.driver import EXAMPLES, listed_dataset
+from components.segmentation_example_gen.dataset import handed_on_dataset, quarantine
+from components.segmentation_example_gen.driver import EXAMPLES
 from components.segmentation_example_gen.pairs import Pair, Sample, problems_of, read_pair
 from components.segmentation_example_gen.sources import DATA
 from components.tf_example import to_tf_example
@@ -65,7 +65,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         source = DATA.validate_json(exec_properties["data"])
-        dataset = listed_dataset(exec_properties)
+        dataset = handed_on_dataset(source)
         examples = artifact_utils.get_single_instance(output_dict[EXAMPLES])
         examples.split_names = artifact_utils.encode_split_names(sorted(dataset.splits))
         # TFX's one name for TFRecords. JPEGs do not get smaller by gzip, so these are plain; readers, TFX's and ours,

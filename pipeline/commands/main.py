@@ -115,8 +115,10 @@ def run(
 ) -> None:
     """Run the pipeline on this machine. Run it again to go on where it stopped, or to redo only what has changed."""
     config = load_config(config_file, overrides=overrides or (), data=data, output=output, warn=warn)
-    _warn_of_overlap(_read_dataset(config))
+    dataset = _read_dataset(config)
+    _warn_of_overlap(dataset)
     if backend == "beam":
+        _hand_on(config, dataset)
         _warn_of_missing_packages(config)
     started = time.monotonic()
     with _output_folder(config) as log_file:
@@ -301,6 +303,13 @@ def _read_dataset(config: Config) -> DataSet:
         return read_dataset(config.data_source)
     except DataError as error:
         raise DataRefusedError(f"{config.data.place}: the data cannot be read", error.problems) from error
+
+
+def _hand_on(config: Config, dataset: DataSet) -> None:
+    """Saves ExampleGen, which runs in this process, listing the data set again."""
+    from components.segmentation_example_gen.dataset import hand_on
+
+    hand_on(config.data_source, dataset)
 
 
 def _check_pairs(config: Config, dataset: DataSet, console: Console) -> list[Problem]:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from components.artifacts.problems import DataError, Problem
-from components.segmentation_example_gen.dataset import quarantine, read_dataset
+from components.segmentation_example_gen.dataset import hand_on, handed_on_dataset, quarantine, read_dataset
 from components.segmentation_example_gen.pairs import read_pair
 from components.segmentation_example_gen.sources import DATA, KINDS, Source
 from schema.labels import IGNORE_LABEL, VOC2012
@@ -349,3 +349,21 @@ def test_entries_of_lists_that_came_to_no_pair_count_too(devkit_root):
 def test_a_data_set_survives_json(kind):
     source = data(Path("somewhere"), format=kind, val_ratio=0.5)
     assert DATA.validate_json(source.model_dump_json()) == source
+
+
+def test_a_listing_is_handed_on_once(devkit_copy):
+    source = DATA.validate_python({"root": str(devkit_copy)})
+    listed = read_dataset(source)
+    hand_on(source, listed)
+    # The driver and the executor read the source from JSON.
+    source = DATA.validate_json(source.model_dump_json())
+    assert handed_on_dataset(source) is listed
+    (devkit_copy / "ImageSets" / "Segmentation" / "train.txt").write_text(f"{listed.splits['train'][0].id}\n")
+    assert len(handed_on_dataset(source).splits["train"]) == 1
+
+
+def test_a_listing_of_another_data_set_is_not_used(devkit_root, devkit_copy):
+    hand_on(
+        DATA.validate_python({"root": str(devkit_root)}), read_dataset(DATA.validate_python({"root": str(devkit_root)}))
+    )
+    assert len(handed_on_dataset(DATA.validate_python({"root": str(devkit_copy)})).splits["train"]) == 6
