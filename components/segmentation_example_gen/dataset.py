@@ -85,23 +85,27 @@ def read_dataset(source: Source) -> DataSet:
     return dataset
 
 
-_HANDED_ON: dict[str, DataSet] = {}
-"""The data set that was listed last, by its configuration as JSON."""
+_HANDED_ON: dict[tuple[str, str | None], DataSet] = {}
 
 
-def hand_on(source: Source, dataset: DataSet) -> None:
-    """Keeps a data set for the next step that reads it in this process: check, driver, executor."""
+def hand_on(dataset: DataSet, source: Source, fingerprint: str | None = None) -> None:
+    """Keeps a data set for its next reader in this process: from check to driver, from driver to executor.
+
+    Args:
+        source: what was listed.
+        fingerprint: of the contents; None where it is not known yet.
+    """
     _HANDED_ON.clear()
-    _HANDED_ON[source.model_dump_json()] = dataset
+    _HANDED_ON[source.model_dump_json(), fingerprint] = dataset
 
 
-def handed_on_dataset(source: Source) -> DataSet:
-    """The data set that was handed on, once; otherwise it is listed.
+def handed_on_dataset(source: Source, fingerprint: str | None = None) -> DataSet:
+    """The data set that was handed on with this fingerprint; otherwise it is listed.
 
     Raises:
         DataError: see `read_dataset`.
     """
-    return _HANDED_ON.pop(source.model_dump_json(), None) or read_dataset(source)
+    return _HANDED_ON.pop((source.model_dump_json(), fingerprint), None) or read_dataset(source)
 
 
 def span_roots(source: Source) -> dict[int | None, str]:

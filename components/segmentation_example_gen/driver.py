@@ -38,19 +38,17 @@ class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):
         """
         source = DATA.validate_json(execution_info.exec_properties["data"])
         dataset = handed_on_dataset(source)
-        found = {
-            FINGERPRINT: fingerprint(dataset.splits, dataset.problems),
-            SPAN: max(dataset.spans, default=0),
-        }
+        contents = fingerprint(dataset.splits, dataset.problems)
         # What the executor ingests is what the fingerprint is of.
-        hand_on(source, dataset)
+        hand_on(dataset, source, contents)
+        found = {FINGERPRINT: contents, SPAN: max(dataset.spans, default=0)}
         output = driver_output_pb2.DriverOutput()
         for key, value in {**execution_info.exec_properties, **found}.items():
             data_types_utils.set_metadata_value(output.exec_properties[key], value)
         for key, (given,) in execution_info.output_dict.items():
             artifact = copy.deepcopy(given.mlmd_artifact)
             if key == EXAMPLES:
-                artifact.custom_properties[FINGERPRINT].string_value = found[FINGERPRINT]
+                artifact.custom_properties[FINGERPRINT].string_value = contents
                 artifact.custom_properties[SPANS].string_value = ", ".join(map(str, dataset.spans))
                 artifact.properties[SPAN].int_value = max(dataset.spans, default=0)
             output.output_artifacts[key].artifacts.append(artifact)

@@ -65,7 +65,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         source = DATA.validate_json(exec_properties["data"])
-        dataset = handed_on_dataset(source)
+        dataset = handed_on_dataset(source, exec_properties.get(FINGERPRINT))
         examples = artifact_utils.get_single_instance(output_dict[EXAMPLES])
         examples.split_names = artifact_utils.encode_split_names(sorted(dataset.splits))
         # TFX's one name for TFRecords. JPEGs do not get smaller by gzip, so these are plain; readers, TFX's and ours,

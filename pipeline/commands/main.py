@@ -309,7 +309,7 @@ def _hand_on(config: Config, dataset: DataSet) -> None:
     """Saves ExampleGen, which runs in this process, listing the data set again."""
     from components.segmentation_example_gen.dataset import hand_on
 
-    hand_on(config.data_source, dataset)
+    hand_on(dataset, config.data_source)
 
 
 def _check_pairs(config: Config, dataset: DataSet, console: Console) -> list[Problem]:

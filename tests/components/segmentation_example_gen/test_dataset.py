@@ -354,7 +354,7 @@ def test_a_data_set_survives_json(kind):
 def test_a_listing_is_handed_on_once(devkit_copy):
     source = DATA.validate_python({"root": str(devkit_copy)})
     listed = read_dataset(source)
-    hand_on(source, listed)
+    hand_on(listed, source)
     # The driver and the executor read the source from JSON.
     source = DATA.validate_json(source.model_dump_json())
     assert handed_on_dataset(source) is listed
@@ -363,7 +363,14 @@ def test_a_listing_is_handed_on_once(devkit_copy):
 
 
 def test_a_listing_of_another_data_set_is_not_used(devkit_root, devkit_copy):
-    hand_on(
-        DATA.validate_python({"root": str(devkit_root)}), read_dataset(DATA.validate_python({"root": str(devkit_root)}))
-    )
+    other = data(devkit_root)
+    hand_on(read_dataset(other), other)
     assert len(handed_on_dataset(DATA.validate_python({"root": str(devkit_copy)})).splits["train"]) == 6
+
+
+def test_a_listing_of_other_contents_is_not_used(devkit_root):
+    source = data(devkit_root)
+    listed = read_dataset(source)
+    hand_on(listed, source, "a fingerprint")
+    assert handed_on_dataset(source, "another") is not listed
+    assert handed_on_dataset(source, "a fingerprint") is listed
