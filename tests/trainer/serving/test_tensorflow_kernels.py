@@ -67,6 +67,7 @@ def test_resizing_upsampling_is_aligned_upsampling(length, factor, size):
 
 
 def test_the_whole_network_in_training():
+    keras.utils.set_random_seed(0)
     arch = NNArch(image_size=65, mv2_depth_multiplier=0.35, reduction_size=16, concat_channels=24, dropout_rate=0)
     network = deeplabv3plus("MobileNetV2", arch, Hps(bn_momentum=0.5))
     copy = with_tensorflow_kernels(network)
